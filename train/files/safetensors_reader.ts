@@ -1,0 +1,282 @@
+/**
+ * Reads tensors from a safetensors file one at a time, by their place in it.
+ *
+ * @module
+ */
+import { fileError } from "./file_error.ts";
+import {
+  HEADER_START_BYTES,
+  malformed,
+  parseHeader,
+  parseHeaderLength,
+  type SafetensorsHeader,
+  type TensorEntry,
+} from "./safetensors_format.ts";
+
+/** Where bytes come from: a file or a buffer. */
+interface ByteSource {
+  readonly sizeBytes: number;
+  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>>;
+  close(): void;
+}
+
+class BufferSource implements ByteSource {
+  readonly #bytes: Uint8Array;
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+  }
+  get sizeBytes(): number {
+    return this.#bytes.byteLength;
+  }
+  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    return Promise.resolve(
+      new Uint8Array(this.#bytes.subarray(startByte, startByte + lengthBytes)),
+    );
+  }
+  close(): void {}
+}
+
+class FileSource implements ByteSource {
+  readonly #file: Deno.FsFile;
+  readonly #name: string;
+  readonly sizeBytes: number;
+  /** Reads share one file position, so each waits for the one before. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(file: Deno.FsFile, name: string, sizeBytes: number) {
+    this.#file = file;
+    this.#name = name;
+    this.sizeBytes = sizeBytes;
+  }
+
+  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const result = this.#turn.then(() => this.#readNow(startByte, lengthBytes));
+    this.#turn = result.catch(() => {});
+    return result;
+  }
+
+  async #readNow(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
+    const bytes = new Uint8Array(lengthBytes);
+    let filled = 0;
+    try {
+      await this.#file.seek(startByte, Deno.SeekMode.Start);
+      while (filled < lengthBytes) {
+        const count = await this.#file.read(bytes.subarray(filled));
+        if (count === null) break;
+        filled += count;
+      }
+    } catch (cause) {
+      throw fileError(`read ${this.#name}`, cause);
+    }
+    if (filled < lengthBytes) {
+      throw malformed(
+        this.#name,
+        `expected ${lengthBytes} bytes at byte ${startByte}, found ${filled}: the file is cut short`,
+      );
+    }
+    return bytes;
+  }
+
+  close(): void {
+    this.#file.close();
+  }
+}
+
+/** Opens a file for reading at any place. */
+async function openSource(path: string): Promise<FileSource> {
+  let file: Deno.FsFile | undefined;
+  try {
+    file = await Deno.open(path, { read: true });
+    const { size, isDirectory } = await file.stat();
+    if (isDirectory) throw new Deno.errors.IsADirectory();
+    return new FileSource(file, path, size);
+  } catch (cause) {
+    file?.close();
+    throw fileError(`read ${path}`, cause);
+  }
+}
+
+/** Widens bfloat16, the upper half of a float32, to float32. */
+function widenBfloat16(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+  const wide = Uint32Array.from(new Uint16Array(bytes.buffer), (half) => half << 16);
+  return new Float32Array(wide.buffer);
+}
+
+/**
+ * An open safetensors file. The header is read and checked at once, each tensor when it is asked for.
+ *
+ * @example Usage
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { encodeSafetensors, SafetensorsReader } from "./safetensors.ts";
+ *
+ * const bytes = await encodeSafetensors([
+ *   { name: "bias", dtype: "F32", shape: [2], data: new Float32Array([1, 2]) },
+ * ]);
+ * using file = await SafetensorsReader.fromBytes(bytes);
+ * assertEquals(await file.float32("bias"), new Float32Array([1, 2]));
+ * ```
+ */
+export class SafetensorsReader implements Disposable {
+  /** Path of the file, or the name given to the buffer. */
+  readonly name: string;
+  /** Tensors by name, in the order of their bytes. */
+  readonly entries: ReadonlyMap<string, TensorEntry>;
+  /** Free text by key. */
+  readonly metadata: ReadonlyMap<string, string>;
+  readonly #source: ByteSource;
+
+  private constructor(name: string, source: ByteSource, header: SafetensorsHeader) {
+    this.name = name;
+    this.entries = header.entries;
+    this.metadata = header.metadata;
+    this.#source = source;
+  }
+
+  static async #from(name: string, source: ByteSource): Promise<SafetensorsReader> {
+    try {
+      const { sizeBytes } = source;
+      const prefix = await source.read(0, Math.min(HEADER_START_BYTES, sizeBytes));
+      const headerBytes = parseHeaderLength(prefix, sizeBytes, name);
+      const header = await source.read(HEADER_START_BYTES, headerBytes);
+      return new SafetensorsReader(name, source, parseHeader(header, sizeBytes, name));
+    } catch (error) {
+      source.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Opens a file and checks its header.
+   *
+   * @param path The file.
+   * @returns The open file; dispose of it after use.
+   * @throws {UserError} If the file cannot be read, is cut short, or is not a safetensors file.
+   */
+  static async open(path: string): Promise<SafetensorsReader> {
+    return await SafetensorsReader.#from(path, await openSource(path));
+  }
+
+  /**
+   * Reads a file that is in memory already.
+   *
+   * @param bytes The whole file; not copied.
+   * @param name What messages call it.
+   * @returns The file.
+   * @throws {UserError} If the bytes are not those of a safetensors file.
+   */
+  static fromBytes(bytes: Uint8Array, name = "safetensors buffer"): Promise<SafetensorsReader> {
+    return SafetensorsReader.#from(name, new BufferSource(bytes));
+  }
+
+  /**
+   * Says whether the file has a tensor.
+   *
+   * @param name Name of the tensor.
+   * @returns True if it is there.
+   */
+  has(name: string): boolean {
+    return this.entries.has(name);
+  }
+
+  /**
+   * Type, shape and place of a tensor.
+   *
+   * @param name Name of the tensor.
+   * @returns Its entry.
+   * @throws {UserError} If the file has no such tensor.
+   */
+  entry(name: string): TensorEntry {
+    const entry = this.entries.get(name);
+    if (entry === undefined) throw malformed(this.name, `expected a tensor ${name}, found none`);
+    return entry;
+  }
+
+  /**
+   * Bytes of a tensor, or of a part of it, as they are in the file (little-endian).
+   *
+   * @param name Name of the tensor.
+   * @param startByte First byte, counted from the tensor's first.
+   * @param lengthBytes Number of bytes; to the tensor's end if not given.
+   * @returns A copy.
+   * @throws {UserError} If the file has no such tensor or cannot be read.
+   * @throws {RangeError} If the part does not lie within the tensor.
+   */
+  bytes(name: string, startByte = 0, lengthBytes?: number): Promise<Uint8Array<ArrayBuffer>> {
+    const entry = this.entry(name);
+    const length = lengthBytes ?? entry.lengthBytes - startByte;
+    if (startByte < 0 || length < 0 || startByte + length > entry.lengthBytes) {
+      throw new RangeError(
+        `Cannot read bytes ${startByte} to ${
+          startByte + length
+        } of tensor ${name}: expected at most ${entry.lengthBytes}`,
+      );
+    }
+    return this.#source.read(entry.startByte + startByte, length);
+  }
+
+  /**
+   * Values of a tensor of F32, F16 or BF16 as float32, which holds each of them exactly.
+   *
+   * @param name Name of the tensor.
+   * @returns One number an element, innermost axis contiguous.
+   * @throws {UserError} If the file has no such tensor, it cannot be read, or its dtype is another.
+   */
+  async float32(name: string): Promise<Float32Array<ArrayBuffer>> {
+    const { dtype } = this.entry(name);
+    switch (dtype) {
+      case "F32":
+        return new Float32Array((await this.bytes(name)).buffer);
+      case "F16":
+        return Float32Array.from(new Float16Array((await this.bytes(name)).buffer));
+      case "BF16":
+        return widenBfloat16(await this.bytes(name));
+      default:
+        throw malformed(this.name, `tensor ${name}: expected F32, F16 or BF16, found ${dtype}`);
+    }
+  }
+
+  /**
+   * Values of a tensor of I32, U32, I64 or U8 as int32.
+   *
+   * @param name Name of the tensor.
+   * @returns One number an element, innermost axis contiguous.
+   * @throws {UserError} If the file has no such tensor, its dtype is another, or a value does not fit 32 bits.
+   */
+  async int32(name: string): Promise<Int32Array<ArrayBuffer>> {
+    const { dtype } = this.entry(name);
+    switch (dtype) {
+      case "I32":
+        return new Int32Array((await this.bytes(name)).buffer);
+      case "U8":
+        return Int32Array.from(await this.bytes(name));
+      case "U32":
+        return this.#narrow(name, new Uint32Array((await this.bytes(name)).buffer));
+      case "I64":
+        return this.#narrow(name, new BigInt64Array((await this.bytes(name)).buffer));
+      default:
+        throw malformed(this.name, `tensor ${name}: expected I32, U32, I64 or U8, found ${dtype}`);
+    }
+  }
+
+  #narrow(name: string, values: Uint32Array | BigInt64Array): Int32Array<ArrayBuffer> {
+    const narrow = new Int32Array(values.length);
+    for (const [index, value] of values.entries()) {
+      narrow[index] = Number(value);
+      if (narrow[index] !== Number(value)) {
+        throw malformed(this.name, `tensor ${name}: expected values of 32 bits, found ${value}`);
+      }
+    }
+    return narrow;
+  }
+
+  /** Closes the file. */
+  close(): void {
+    this.#source.close();
+  }
+
+  /** Closes the file at the end of a `using` scope. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

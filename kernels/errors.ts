@@ -1,0 +1,19 @@
+/** Errors of the engine that are not caused by one argument: the device's own failures and a spent byte budget. @module */
+
+/** A failure that the GPU reported: an invalid shader, a validation error, a lost device. The message names the operation. */
+export class GpuError extends Error {
+  override name = "GpuError";
+
+  /**
+   * @param operation Name of the kernel and entry point, or of the phase, that failed.
+   * @param detail What the device said.
+   */
+  constructor(readonly operation: string, detail: string) {
+    super(`Cannot run ${operation} on the GPU: ${detail.trim()}`);
+  }
+}
+
+/** An allocation that would pass the byte budget or the adapter's limits. */
+export class GpuMemoryError extends RangeError {
+  override name = "GpuMemoryError";
+}

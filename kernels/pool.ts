@@ -1,0 +1,168 @@
+/** The pool of GPU buffers: acquired, released and reused by size, so that a training step allocates nothing after the first. @module */
+
+import { GpuMemoryError } from "./errors.ts";
+
+/** Bytes and counts of a {@linkcode BufferPool}, at one moment. */
+export interface PoolStats {
+  /** Bytes of buffers that an owner holds now. */
+  liveBytes: number;
+  /** Bytes of released buffers that wait for reuse. */
+  pooledBytes: number;
+  /** The largest `liveBytes + pooledBytes` so far. */
+  peakBytes: number;
+  /** Buffers created so far. */
+  createdBuffers: number;
+}
+
+/** Sizes are rounded up to this many bytes, so that nearly equal shapes share buffers. */
+const GRANULE_BYTES = 256;
+/** A pooled buffer may serve a request that is smaller than it by up to this factor. */
+const SLACK = 1.125;
+
+/** Options of a {@linkcode BufferPool}. */
+export interface PoolOptions {
+  /** Live and pooled bytes together never pass this. */
+  byteBudget: number;
+  /** The largest buffer the device can create, in bytes. */
+  maxBufferBytes: number;
+  /** Submits what is encoded, so that released buffers may be destroyed. */
+  flush: () => void;
+  /** Called with each buffer just before it is destroyed. */
+  onDestroy: (buffer: GPUBuffer) => void;
+}
+
+/**
+ * Buffers by size. A released buffer is reused as soon as possible: the queue runs in order, so a reader that was encoded earlier
+ * has read before the next writer writes. Contents of an acquired buffer are undefined.
+ */
+export class BufferPool {
+  readonly #device: GPUDevice;
+  readonly #options: PoolOptions;
+  readonly #free = new Map<number, GPUBuffer[]>();
+  readonly #live = new Set<GPUBuffer>();
+  #liveBytes = 0;
+  #pooledBytes = 0;
+  #peakBytes = 0;
+  #createdBuffers = 0;
+
+  /**
+   * @param device The device that creates the buffers.
+   * @param options Limits and hooks.
+   */
+  constructor(device: GPUDevice, options: PoolOptions) {
+    this.#device = device;
+    this.#options = options;
+  }
+
+  /**
+   * Takes a buffer of at least `bytes` bytes out of the pool, or creates one.
+   *
+   * @param bytes Wanted size.
+   * @param purpose Named in the error.
+   * @returns A storage buffer whose contents are undefined.
+   * @throws {GpuMemoryError} If the size passes the device's largest buffer, or the budget even after all pooled buffers are destroyed.
+   */
+  acquire(bytes: number, purpose: string): GPUBuffer {
+    const size = Math.max(GRANULE_BYTES, Math.ceil(bytes / GRANULE_BYTES) * GRANULE_BYTES);
+    const buffer = this.#takeFree(size) ?? this.#create(size, purpose);
+    this.#live.add(buffer);
+    this.#liveBytes += buffer.size;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    return buffer;
+  }
+
+  /**
+   * Gives a buffer back for reuse.
+   *
+   * @param buffer A buffer of this pool.
+   * @throws {TypeError} If the buffer is not live in this pool (released twice, or foreign).
+   */
+  release(buffer: GPUBuffer): void {
+    if (!this.#live.delete(buffer)) {
+      throw new TypeError(
+        "Cannot release a buffer: expected one that is live in this pool, found one released before",
+      );
+    }
+    this.#liveBytes -= buffer.size;
+    this.#pooledBytes += buffer.size;
+    const list = this.#free.get(buffer.size);
+    if (list) list.push(buffer);
+    else this.#free.set(buffer.size, [buffer]);
+  }
+
+  /**
+   * Destroys pooled buffers until at most `keepBytes` of them are left.
+   *
+   * @param keepBytes Pooled bytes to keep.
+   */
+  trim(keepBytes: number): void {
+    if (this.#pooledBytes <= keepBytes) return;
+    this.#options.flush();
+    for (const [size, list] of [...this.#free].sort((a, b) => b[0] - a[0])) {
+      while (list.length > 0 && this.#pooledBytes > keepBytes) {
+        const buffer = list.pop()!;
+        this.#pooledBytes -= size;
+        this.#options.onDestroy(buffer);
+        buffer.destroy();
+      }
+      if (list.length === 0) this.#free.delete(size);
+    }
+  }
+
+  /** Destroys every buffer, live ones included. */
+  destroy(): void {
+    this.trim(0);
+    for (const buffer of this.#live) buffer.destroy();
+    this.#live.clear();
+    this.#liveBytes = 0;
+  }
+
+  /** @returns Bytes and counts now. */
+  stats(): PoolStats {
+    return {
+      liveBytes: this.#liveBytes,
+      pooledBytes: this.#pooledBytes,
+      peakBytes: this.#peakBytes,
+      createdBuffers: this.#createdBuffers,
+    };
+  }
+
+  #takeFree(size: number): GPUBuffer | undefined {
+    let best = this.#free.has(size) ? size : Infinity;
+    if (best === Infinity) {
+      for (const other of this.#free.keys()) {
+        if (other >= size && other <= size * SLACK && other < best) best = other;
+      }
+    }
+    const list = this.#free.get(best);
+    const buffer = list?.pop();
+    if (list?.length === 0) this.#free.delete(best);
+    if (buffer) this.#pooledBytes -= buffer.size;
+    return buffer;
+  }
+
+  #create(size: number, purpose: string): GPUBuffer {
+    const { byteBudget, maxBufferBytes } = this.#options;
+    if (size > maxBufferBytes) {
+      throw new GpuMemoryError(
+        `Cannot allocate ${size} bytes for ${purpose}: expected at most ${maxBufferBytes}, the largest buffer of this adapter`,
+      );
+    }
+    if (this.#liveBytes + this.#pooledBytes + size > byteBudget) {
+      this.trim(Math.max(0, byteBudget - this.#liveBytes - size));
+    }
+    if (this.#liveBytes + size > byteBudget) {
+      throw new GpuMemoryError(
+        `Cannot allocate ${size} bytes for ${purpose}: expected at most ${
+          byteBudget - this.#liveBytes
+        } bytes left of the budget of ${byteBudget}, ${this.#liveBytes} are in use`,
+      );
+    }
+    this.#createdBuffers++;
+    return this.#device.createBuffer({
+      label: purpose,
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+  }
+}

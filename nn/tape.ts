@@ -1,0 +1,484 @@
+/** The tape: owns the buffers of one step, records what ops did, and walks it backward. @module */
+
+import { fill, linearCombination } from "../kernels/elementwise.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Slice } from "../kernels/slice.ts";
+import { type DataType, type Operand, Parameter, sizeOf, Tensor } from "./tensor.ts";
+
+/**
+ * Computes the gradients of an op's inputs.
+ *
+ * @param gradients Gradient of each output, undefined where the loss does not depend on it.
+ * @param needs Whether the gradient of each input is wanted; others may be left undefined.
+ * @returns One entry an input. New tensors, or a view of an incoming gradient; incoming gradients are never written.
+ */
+export type Backward = (
+  gradients: readonly (Tensor | undefined)[],
+  needs: readonly boolean[],
+) => readonly (Tensor | undefined)[];
+
+/** What an op tells the tape. */
+export interface TapeNode {
+  /** Name of the op, used in errors. */
+  op: string;
+  /** What it read; gradients go there. */
+  inputs: readonly Operand[];
+  /** What it made. */
+  outputs: readonly Tensor[];
+  /** Its gradient. */
+  backward: Backward;
+}
+
+/** Options of a {@linkcode Tape}. */
+export interface TapeOptions {
+  /** Whether ops are recorded for {@linkcode Tape.grad}; without, `scope` frees intermediate values. Default true. */
+  record?: boolean;
+  /** Seed of the random numbers that ops on this tape draw. Default 0. */
+  seed?: number;
+  /** Training step, the second key of the random numbers. Default 0. */
+  step?: number;
+}
+
+/** Where the random numbers of one op come from: Philox is keyed by these, so backward can draw the same again. */
+export interface RandomKey {
+  /** Seed of the run. */
+  seed: number;
+  /** Training step. */
+  step: number;
+  /** Number of the op among the random ops of this tape. */
+  stream: number;
+}
+
+interface Recorded extends TapeNode {
+  /** Buffers allocated by this op's forward, so that a last walk can free them behind itself. */
+  owned: Slice[];
+}
+
+/**
+ * Arena and record of one step.
+ *
+ * Every buffer has one owner: a {@linkcode Parameter}, or a tape until its closing brace. Ops allocate on the tape of their input, so
+ * there is no hidden global. Bind it with `using`.
+ *
+ * @example Usage
+ * ```ts ignore
+ * using tape = new Tape(gpu);
+ * const loss = mean(square(linear(tape.input(data, [8, 4]), layer)));
+ * const gradients = tape.grad(loss, layer.parameters());
+ * ```
+ */
+export class Tape implements Disposable {
+  /** Seed of the random numbers. */
+  readonly seed: number;
+  /** Training step, the second key of the random numbers. */
+  readonly step: number;
+  /** Whether ops are recorded. */
+  readonly recording: boolean;
+  readonly #nodes: Recorded[] = [];
+  readonly #live = new Map<GPUBuffer, Slice>();
+  readonly #kept = new Set<Slice>();
+  readonly #released = new WeakSet<Slice>();
+  #fresh: Slice[] = [];
+  #streams = 0;
+  #walking = false;
+  #closed = false;
+
+  /**
+   * @param gpu The device.
+   * @param options Recording and random keys.
+   */
+  constructor(readonly gpu: Gpu, options: TapeOptions = {}) {
+    this.recording = options.record ?? true;
+    this.seed = options.seed ?? 0;
+    this.step = options.step ?? 0;
+  }
+
+  /**
+   * Makes a tensor whose elements are undefined; the op that asks for it writes all of them.
+   *
+   * @param shape Extents.
+   * @param dtype Element type, default f32.
+   * @returns A tensor of this tape.
+   */
+  alloc(shape: readonly number[], dtype: DataType = "f32"): Tensor {
+    if (this.#closed) {
+      throw new TypeError("Cannot use a tape: expected an open one, found it closed");
+    }
+    const storage = this.gpu.acquire(4 * sizeOf(shape), `a tensor of shape [${shape}]`);
+    this.#live.set(storage.buffer, storage);
+    this.#fresh.push(storage);
+    return new Tensor(this, [...shape], dtype, storage);
+  }
+
+  /**
+   * Uploads host data.
+   *
+   * @param data Elements, last axis fastest; a Uint32Array makes a u32 tensor.
+   * @param shape Extents.
+   * @returns A tensor of this tape.
+   * @throws {RangeError} If the number of elements differs from the shape's.
+   */
+  input(data: Float32Array | Uint32Array, shape: readonly number[]): Tensor {
+    if (data.length !== sizeOf(shape)) {
+      throw new RangeError(
+        `Cannot make a tensor of shape [${shape}]: expected ${
+          sizeOf(shape)
+        } elements, found ${data.length}`,
+      );
+    }
+    const tensor = this.alloc(shape, data instanceof Uint32Array ? "u32" : "f32");
+    this.#fresh.pop();
+    this.gpu.upload(tensor.storage, data);
+    return tensor;
+  }
+
+  /**
+   * Gives a tensor of this tape another shape over the same elements; not recorded (see `reshape` for the differentiable op).
+   *
+   * @param x The tensor.
+   * @param shape Extents with the same product.
+   * @returns A view.
+   */
+  view(x: Tensor, shape: readonly number[]): Tensor {
+    if (sizeOf(shape) !== x.size) {
+      throw new TypeError(`Cannot view: expected a shape of ${x.size} elements, found [${shape}]`);
+    }
+    return new Tensor(this, [...shape], x.dtype, x.storage);
+  }
+
+  /**
+   * Makes an operand readable through this tape: parameters become tensors without a copy, tensors of this tape stay.
+   *
+   * @param x A parameter, or a tensor of this tape.
+   * @returns A tensor over the same elements; gradients do not flow through it.
+   */
+  constant(x: Operand): Tensor {
+    return new Tensor(this, [...x.shape], x.dtype, x.storage);
+  }
+
+  /**
+   * Records an op with one output.
+   *
+   * @param op Its name.
+   * @param output What it made.
+   * @param inputs What it read.
+   * @param backward Gradients of the inputs from the gradient of the output.
+   * @returns `output`.
+   */
+  record(
+    op: string,
+    output: Tensor,
+    inputs: readonly Operand[],
+    backward: (gradient: Tensor, needs: readonly boolean[]) => readonly (Tensor | undefined)[],
+  ): Tensor {
+    this.recordNode({
+      op,
+      inputs,
+      outputs: [output],
+      backward: ([gradient], needs) => backward(gradient!, needs),
+    });
+    return output;
+  }
+
+  /**
+   * Records an op with any number of outputs.
+   *
+   * @param node The op.
+   * @throws {TypeError} If an input belongs to another tape.
+   */
+  recordNode(node: TapeNode): void {
+    for (const operand of [...node.inputs, ...node.outputs]) {
+      if (operand instanceof Tensor && operand.tape !== this) {
+        throw new TypeError(
+          `Cannot record ${node.op}: expected operands of one tape, found one of another`,
+        );
+      }
+    }
+    const owned = this.#fresh;
+    this.#fresh = [];
+    if (this.recording && !this.#walking) this.#nodes.push({ ...node, owned });
+  }
+
+  /**
+   * Gives scratch of an op back before the tape closes. Recorded kernels still see what it held.
+   *
+   * @param tensors Tensors that nothing reads any more, not even a backward.
+   */
+  release(...tensors: Tensor[]): void {
+    for (const tensor of tensors) {
+      if (!this.#free(tensor.storage)) {
+        throw new TypeError(
+          "Cannot release a tensor: expected one that this tape owns, found a parameter's",
+        );
+      }
+    }
+  }
+
+  /**
+   * Runs a part of a model. On a tape that does not record, everything allocated inside is given back but the result.
+   *
+   * @param body The part.
+   * @returns What `body` returns.
+   */
+  scope<Result extends Tensor | readonly Tensor[]>(body: () => Result): Result {
+    if (this.recording) return body();
+    const before = new Set(this.#live.values());
+    const result = body();
+    const results: readonly Tensor[] = result instanceof Tensor ? [result] : result;
+    const kept = new Set(results.map((tensor) => tensor.storage));
+    for (const storage of [...this.#live.values()]) {
+      if (!before.has(storage) && !kept.has(storage) && !this.#kept.has(storage)) {
+        this.#free(storage);
+      }
+    }
+    return result;
+  }
+
+  /**
+   * Protects tensors from being freed by a last walk or a scope, so that they can be read afterwards.
+   *
+   * @param tensors Tensors of this tape.
+   */
+  retain(...tensors: Tensor[]): void {
+    for (const tensor of tensors) this.#kept.add(tensor.storage);
+  }
+
+  /**
+   * Copies a tensor into a parameter that outlives the tape.
+   *
+   * @param x The tensor.
+   * @returns A parameter that no optimizer updates; dispose it.
+   */
+  keep(x: Tensor): Parameter {
+    const kept = new Parameter(this.gpu, x.shape, { dtype: x.dtype, trainable: false });
+    this.gpu.copy(x.storage, kept.storage);
+    return kept;
+  }
+
+  /** @returns The key of the next random op of this tape. */
+  nextRandomKey(): RandomKey {
+    return { seed: this.seed, step: this.step, stream: this.#streams++ };
+  }
+
+  /**
+   * Walks the tape backward from a scalar (or, with `gradient`, from any tensor).
+   *
+   * @param loss What is differentiated.
+   * @param wrt Parameters or tensors whose gradients are wanted; only what leads there is computed.
+   * @param options `gradient`: upstream gradient of `loss`, default 1; `last`: free the values of ops behind the walk, so that the
+   * tape can not be walked again; `inspect`: called with every gradient and the op whose backward made it, all of which then stay
+   * readable until the tape closes.
+   * @returns Gradients by operand; an operand that `loss` does not depend on has no entry. They belong to the tape.
+   * @throws {TypeError} If `loss` is not a scalar and no gradient is given.
+   */
+  grad(
+    loss: Tensor,
+    wrt: Iterable<Operand>,
+    options: {
+      gradient?: Tensor;
+      last?: boolean;
+      inspect?: (op: string, gradient: Tensor) => void;
+    } = {},
+  ): Map<Operand, Tensor> {
+    if (!this.recording) {
+      throw new TypeError(
+        "Cannot differentiate: expected a tape that records, found record: false",
+      );
+    }
+    const wanted = new Set(wrt);
+    const needed = new Set<Operand>(wanted);
+    for (const node of this.#nodes) {
+      if (node.inputs.some((input) => needed.has(input))) {
+        for (const output of node.outputs) needed.add(output);
+      }
+    }
+    const gradients = new Gradients({
+      add: (a, b) => this.#sum(a, b),
+      free: (storage) => this.#kept.has(storage) || this.#free(storage),
+    });
+    this.#walking = true;
+    try {
+      if (needed.has(loss)) gradients.seed(loss, options.gradient ?? this.#one(loss));
+      for (let at = this.#nodes.length - 1; at >= 0; at--) {
+        const node = this.#nodes[at]!;
+        const incoming = node.outputs.map((output) => gradients.get(output));
+        if (incoming.some((gradient) => gradient !== undefined)) {
+          const needs = node.inputs.map((input) => needed.has(input));
+          this.#fresh = [];
+          const made = needs.includes(true) ? node.backward(incoming, needs) : [];
+          const fresh = this.#fresh;
+          this.#fresh = [];
+          if (options.inspect) {
+            for (const gradient of made) {
+              if (!gradient) continue;
+              this.retain(gradient);
+              options.inspect(node.op, gradient);
+            }
+          }
+          gradients.add(node, made, needs);
+          gradients.consume(node.outputs, wanted);
+          for (const storage of fresh) {
+            if (!gradients.holds(storage) && !this.#kept.has(storage)) this.#free(storage);
+          }
+        }
+        if (options.last) {
+          for (const storage of node.owned) if (!this.#kept.has(storage)) this.#free(storage);
+        }
+      }
+      if (options.last) this.#nodes.length = 0;
+    } finally {
+      this.#walking = false;
+      this.#fresh = [];
+    }
+    return gradients.collect(wanted);
+  }
+
+  /**
+   * Finds the first recorded op that made a value which is not finite.
+   *
+   * @returns The op's name and its number on the tape, or undefined if every value is finite.
+   */
+  async firstNonFinite(): Promise<{ op: string; index: number } | undefined> {
+    for (const [index, node] of this.#nodes.entries()) {
+      for (const output of node.outputs) {
+        if (
+          output.dtype === "f32" && (await output.read()).some((value) => !Number.isFinite(value))
+        ) {
+          return { op: node.op, index };
+        }
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Checks that a tensor may still be used.
+   *
+   * @param storage Elements of a tensor of this tape.
+   * @throws {TypeError} If the tape is closed or the tensor was released.
+   */
+  assertLive(storage: Slice): void {
+    if (this.#closed) {
+      throw new TypeError("Cannot use a tensor: expected an open tape, found it closed");
+    }
+    if (this.#released.has(storage)) {
+      throw new TypeError("Cannot use a tensor: expected a live one, found it released");
+    }
+  }
+
+  /** Gives every buffer back. */
+  [Symbol.dispose](): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const storage of this.#live.values()) this.gpu.release(storage);
+    this.#live.clear();
+    this.#nodes.length = 0;
+  }
+
+  /** Gives a buffer back if the tape still owns it; slices are compared by identity, as the pool hands buffers out again. */
+  #free(storage: Slice): boolean {
+    if (this.#live.get(storage.buffer) !== storage) return false;
+    this.#live.delete(storage.buffer);
+    this.#released.add(storage);
+    this.gpu.release(storage);
+    return true;
+  }
+
+  #sum(a: Tensor, b: Tensor): Tensor {
+    const sum = this.alloc(a.shape);
+    linearCombination(this.gpu, { a: a.storage, b: b.storage, y: sum.storage });
+    return sum;
+  }
+
+  #one(loss: Tensor): Tensor {
+    if (loss.size !== 1) {
+      throw new TypeError(
+        `Cannot differentiate: expected a scalar or an upstream gradient, found shape [${loss.shape}]`,
+      );
+    }
+    const one = this.alloc(loss.shape);
+    fill(this.gpu, one.storage, 1);
+    return one;
+  }
+}
+
+/** The gradients of one walk, with a count of who refers to each buffer, since a backward may hand the incoming one on. */
+class Gradients {
+  readonly #hooks: { add: (a: Tensor, b: Tensor) => Tensor; free: (storage: Slice) => void };
+  readonly #byOperand = new Map<Operand, Tensor>();
+  readonly #references = new Map<Slice, number>();
+  readonly #foreign = new Set<Slice>();
+
+  constructor(hooks: { add: (a: Tensor, b: Tensor) => Tensor; free: (storage: Slice) => void }) {
+    this.#hooks = hooks;
+  }
+
+  seed(loss: Tensor, gradient: Tensor): void {
+    // The caller's own upstream gradient must survive the walk.
+    this.#foreign.add(gradient.storage);
+    this.#set(loss, gradient);
+  }
+
+  get(operand: Operand): Tensor | undefined {
+    return this.#byOperand.get(operand);
+  }
+
+  holds(storage: Slice): boolean {
+    return this.#references.has(storage);
+  }
+
+  add(node: TapeNode, made: readonly (Tensor | undefined)[], needs: readonly boolean[]): void {
+    for (const [i, input] of node.inputs.entries()) {
+      const gradient = made[i];
+      if (!gradient || !needs[i]) continue;
+      if (gradient.size !== sizeOf(input.shape)) {
+        throw new TypeError(
+          `Cannot differentiate ${node.op}: expected a gradient of shape [${input.shape}], found [${gradient.shape}]`,
+        );
+      }
+      const before = this.#byOperand.get(input);
+      if (!before) {
+        this.#set(input, gradient);
+        continue;
+      }
+      const sum = this.#hooks.add(before, gradient);
+      this.#drop(before);
+      this.#set(input, sum);
+    }
+  }
+
+  consume(outputs: readonly Tensor[], wanted: ReadonlySet<Operand>): void {
+    for (const output of outputs) {
+      const gradient = this.#byOperand.get(output);
+      if (!gradient || wanted.has(output)) continue;
+      this.#byOperand.delete(output);
+      this.#drop(gradient);
+    }
+  }
+
+  collect(wanted: ReadonlySet<Operand>): Map<Operand, Tensor> {
+    const result = new Map<Operand, Tensor>();
+    for (const [operand, gradient] of this.#byOperand) {
+      if (wanted.has(operand)) result.set(operand, gradient);
+      else this.#drop(gradient);
+    }
+    return result;
+  }
+
+  #set(operand: Operand, gradient: Tensor): void {
+    const { storage } = gradient;
+    this.#byOperand.set(operand, gradient);
+    this.#references.set(storage, (this.#references.get(storage) ?? 0) + 1);
+  }
+
+  #drop(gradient: Tensor): void {
+    const { storage } = gradient;
+    const left = this.#references.get(storage)! - 1;
+    if (left > 0) {
+      this.#references.set(storage, left);
+      return;
+    }
+    this.#references.delete(storage);
+    if (!this.#foreign.has(storage)) this.#hooks.free(storage);
+  }
+}

@@ -1,0 +1,227 @@
+/** Tensors: values of a tape, and parameters that outlive tapes. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Slice } from "../kernels/slice.ts";
+import type { Tape } from "./tape.ts";
+
+/** Element types: 32-bit floats, and unsigned 32-bit integers for indices and labels. */
+export type DataType = "f32" | "u32";
+
+/** Anything an op can read: a {@linkcode Tensor} of a tape or a {@linkcode Parameter}. */
+export interface Operand {
+  /** Extents, outermost first; `[]` is a scalar. */
+  readonly shape: readonly number[];
+  /** Element type. */
+  readonly dtype: DataType;
+  /** Where the elements are, contiguous, last axis fastest. */
+  readonly storage: Slice;
+}
+
+/**
+ * Counts the elements of a shape.
+ *
+ * @param shape Extents.
+ * @returns Their product; 1 for a scalar.
+ */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/** A value on a tape. Its buffer belongs to the tape and is given back when the tape closes. */
+export class Tensor implements Operand {
+  readonly #storage: Slice;
+
+  /**
+   * Tensors are made by a tape and by ops, not by callers.
+   *
+   * @param tape The owner.
+   * @param shape Extents.
+   * @param dtype Element type.
+   * @param storage Where the elements are.
+   */
+  constructor(
+    readonly tape: Tape,
+    readonly shape: readonly number[],
+    readonly dtype: DataType,
+    storage: Slice,
+  ) {
+    this.#storage = storage;
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Where the elements are. @throws {TypeError} If the tape is closed or the tensor was released. */
+  get storage(): Slice {
+    this.tape.assertLive(this.#storage);
+    return this.#storage;
+  }
+
+  /**
+   * Reads the elements back. The copy is recorded now, so the tape may close while the promise is pending.
+   *
+   * @returns The elements as f32.
+   * @throws {TypeError} If the tensor holds integers.
+   */
+  async read(): Promise<Float32Array> {
+    if (this.dtype !== "f32") {
+      throw new TypeError(`Cannot read as f32: expected dtype f32, found ${this.dtype}`);
+    }
+    const [bytes] = await this.tape.gpu.read([this.storage]);
+    return new Float32Array(bytes!);
+  }
+
+  /**
+   * Reads integer elements back.
+   *
+   * @returns The elements as u32.
+   * @throws {TypeError} If the tensor holds floats.
+   */
+  async readIndices(): Promise<Uint32Array> {
+    if (this.dtype !== "u32") {
+      throw new TypeError(`Cannot read as u32: expected dtype u32, found ${this.dtype}`);
+    }
+    const [bytes] = await this.tape.gpu.read([this.storage]);
+    return new Uint32Array(bytes!);
+  }
+}
+
+/** Options of a {@linkcode Parameter}. */
+export interface ParameterOptions {
+  /** Element type, default f32. */
+  dtype?: DataType;
+  /** Whether an optimizer updates it; false for running statistics, caches and averages. Default true. */
+  trainable?: boolean;
+  /**
+   * How the axes of the reference's file become ours: axis i here is axis `filePermutation[i]` there. Default: the same order.
+   */
+  filePermutation?: readonly number[];
+  /** Named in memory errors. */
+  purpose?: string;
+}
+
+/** A tensor that outlives tapes: a weight, a running statistic, a cache. It owns its buffer until it is disposed. */
+export class Parameter implements Operand, Disposable {
+  /** Element type. */
+  readonly dtype: DataType;
+  /** Whether an optimizer updates it. */
+  readonly trainable: boolean;
+  /** Axis i here is axis `filePermutation[i]` of the reference's file. */
+  readonly filePermutation: readonly number[] | undefined;
+  #storage: Slice | undefined;
+
+  /**
+   * @param gpu The device.
+   * @param shape Extents, in the engine's order of axes.
+   * @param options Type and use. The elements are undefined until written.
+   */
+  constructor(
+    readonly gpu: Gpu,
+    readonly shape: readonly number[],
+    options: ParameterOptions = {},
+  ) {
+    this.dtype = options.dtype ?? "f32";
+    this.trainable = options.trainable ?? true;
+    this.filePermutation = options.filePermutation;
+    this.#storage = gpu.acquire(
+      4 * sizeOf(shape),
+      options.purpose ?? `a parameter of shape [${shape}]`,
+    );
+  }
+
+  /** Number of elements. */
+  get size(): number {
+    return sizeOf(this.shape);
+  }
+
+  /** Where the elements are. @throws {TypeError} If the parameter was disposed. */
+  get storage(): Slice {
+    if (!this.#storage) {
+      throw new TypeError("Cannot use a parameter: expected a live one, found it disposed");
+    }
+    return this.#storage;
+  }
+
+  /**
+   * Writes all elements, in the engine's order of axes.
+   *
+   * @param data As many elements as the shape has.
+   * @throws {RangeError} If the count differs.
+   */
+  write(data: Float32Array | Uint32Array): void {
+    if (data.length !== this.size) {
+      throw new RangeError(
+        `Cannot write a parameter of shape [${this.shape}]: expected ${this.size} elements, found ${data.length}`,
+      );
+    }
+    this.gpu.upload(this.storage, data);
+  }
+
+  /**
+   * Reads all elements, in the engine's order of axes.
+   *
+   * @returns A copy.
+   */
+  async read(): Promise<Float32Array> {
+    const [bytes] = await this.gpu.read([this.storage]);
+    return new Float32Array(bytes!);
+  }
+
+  /** Gives the buffer back. */
+  [Symbol.dispose](): void {
+    if (this.#storage) this.gpu.release(this.#storage);
+    this.#storage = undefined;
+  }
+}
+
+/**
+ * Names the axes of an operand, checking their number.
+ *
+ * @param x The operand.
+ * @param names Axis names separated by spaces, outermost first.
+ * @param operation Named in the error.
+ * @returns The extent of each axis by name.
+ * @throws {TypeError} If the number of axes differs.
+ *
+ * @example Usage
+ * ```ts ignore
+ * const { batch, height, width, channels } = dims(x, "batch height width channels", "groupNorm()");
+ * ```
+ */
+export function dims<Names extends string>(
+  x: Operand,
+  names: Names,
+  operation: string,
+): Record<AxisNames<Names>, number> {
+  const axes = names.split(" ");
+  if (axes.length !== x.shape.length) {
+    throw new TypeError(
+      `Cannot run ${operation}: expected shape (${axes.join(", ")}), found [${x.shape}]`,
+    );
+  }
+  return Object.fromEntries(axes.map((axis, i) => [axis, x.shape[i]])) as Record<
+    AxisNames<Names>,
+    number
+  >;
+}
+
+/** The union of the names in a space-separated list. */
+export type AxisNames<Text extends string> = Text extends `${infer Head} ${infer Tail}`
+  ? Head | AxisNames<Tail>
+  : Text;
+
+/**
+ * Checks an operand's shape.
+ *
+ * @param x The operand.
+ * @param shape What it must be.
+ * @param what Named in the error, such as `groupNorm() weight`.
+ * @throws {TypeError} If it differs.
+ */
+export function assertShape(x: Operand, shape: readonly number[], what: string): void {
+  if (x.shape.length !== shape.length || x.shape.some((extent, i) => extent !== shape[i])) {
+    throw new TypeError(`Cannot use ${what}: expected shape [${shape}], found [${x.shape}]`);
+  }
+}

@@ -98,7 +98,9 @@ Deno.test("SafetensorsReader names the tensor that is missing or of another dtyp
 });
 
 Deno.test("SafetensorsReader says what is wrong with a header", async () => {
-  const good = JSON.parse('{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}');
+  const good: Record<string, unknown> = JSON.parse(
+    '{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}',
+  );
   await assertMalformed(new Uint8Array(5), "at least 8 bytes, found 5");
   await assertMalformed(new Uint8Array(8), "not a safetensors file");
   await assertMalformed(

@@ -11,14 +11,10 @@
 
 import { tmpdir } from "node:os";
 
-/** The variables that WebGPU wants on Linux, used where the user has set none. */
-const LINUX_DEFAULTS = [
-  ["XDG_RUNTIME_DIR", () => tmpdir()],
-  ["DENO_WEBGPU_BACKEND", () => "vulkan"],
-] as const;
+const DEFAULTS: Record<string, string> = Deno.build.os === "linux"
+  ? { XDG_RUNTIME_DIR: tmpdir(), DENO_WEBGPU_BACKEND: "vulkan" }
+  : {};
 
-if (Deno.build.os === "linux") {
-  for (const [name, value] of LINUX_DEFAULTS) {
-    if (Deno.env.get(name) === undefined) Deno.env.set(name, value());
-  }
+for (const [name, value] of Object.entries(DEFAULTS)) {
+  if (Deno.env.get(name) === undefined) Deno.env.set(name, value);
 }

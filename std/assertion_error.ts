@@ -3,6 +3,8 @@
 /** Thrown by an assertion that does not hold. */
 export class AssertionError extends Error {
   /**
+   * Makes the error.
+   *
    * @param message What was expected and what was found.
    * @param options The cause, where there is one.
    */

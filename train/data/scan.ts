@@ -1,0 +1,145 @@
+/** Finds the images of a folder, their classes and their splits. @module */
+
+import { UserError } from "../errors.ts";
+import { fileError } from "../files/file_error.ts";
+import type { Split } from "./dataset.ts";
+import { takeSplit } from "./split.ts";
+
+/** One image file of a folder. */
+export interface ScannedFile {
+  /** Path relative to the folder, with "/" between its parts; unique. */
+  readonly name: string;
+  /** Path to open it. */
+  readonly path: string;
+  /** Index into the class names. */
+  readonly label: number;
+}
+
+/** What a folder holds for one split. */
+export interface ScannedFolder {
+  /** The classes in alphabetical order (by code unit), equal for both splits. */
+  readonly classNames: readonly string[];
+  /** The images of the split, ordered by name. */
+  readonly files: readonly ScannedFile[];
+}
+
+const IMAGE_FILE = /\.(png|jpe?g)$/i;
+const EXPECTED =
+  "expected a folder of PNG or JPEG files, in one sub-folder for each class or without sub-folders";
+
+/** Names of the sub-folders that hold ready-made splits, as ImageNet is laid out. */
+const TRAIN_FOLDER = "train";
+const VALIDATION_FOLDERS: readonly string[] = ["val", "validation"];
+
+/**
+ * Lists the images of one split of a folder.
+ *
+ * - Sub-folders are classes, in alphabetical order; images may lie deeper inside them. Without sub-folders that hold
+ *   images, the folder itself is the only class.
+ * - With a sub-folder `train` and one `val` (or `validation`), these are the splits, and the sub-folders inside them
+ *   the classes. Otherwise the hash of each name decides the split.
+ * - Hidden files and files with other endings than .png, .jpg and .jpeg are passed over. Links are followed.
+ *
+ * @param folder Path of the folder.
+ * @param split Which part.
+ * @returns Classes and files; at least one file.
+ * @throws {UserError} If the folder cannot be read, holds no image, or its validation part has a class of its own.
+ */
+export function scanFolder(folder: string, split: Split): ScannedFolder {
+  const entries = listFolder(folder);
+  const has = (name: string) => entries.some((entry) => entry.isFolder && entry.name === name);
+  const validation = VALIDATION_FOLDERS.find(has);
+  if (!has(TRAIN_FOLDER) || validation === undefined) {
+    const whole = scanClasses(folder);
+    return { classNames: whole.classNames, files: takeSplit(whole.files, split) };
+  }
+  const train = scanClasses(`${folder}/${TRAIN_FOLDER}`);
+  if (split === "train") return train;
+  return relabel(scanClasses(`${folder}/${validation}`), train.classNames, folder);
+}
+
+/** Numbers the classes of the validation part as those of the training part. */
+function relabel(
+  part: ScannedFolder,
+  classNames: readonly string[],
+  folder: string,
+): ScannedFolder {
+  // Two flat parts are one class each, named after their own folder.
+  const flat = part.classNames.length === 1 && classNames.length === 1;
+  const labels = part.classNames.map((name) => flat ? 0 : classNames.indexOf(name));
+  const unknown = part.classNames.filter((_, i) => labels[i] === -1);
+  if (unknown.length > 0) {
+    throw new UserError(
+      `Cannot use the image folder ${folder}: expected every validation class among the ` +
+        `${classNames.length} training classes, found ${unknown.slice(0, 3).join(", ")}`,
+    );
+  }
+  const files = part.files.map((file) => ({ ...file, label: labels[file.label] ?? 0 }));
+  return { classNames, files };
+}
+
+function scanClasses(folder: string): ScannedFolder {
+  const entries = listFolder(folder);
+  const classes = entries
+    .filter((entry) => entry.isFolder)
+    .map((entry) => ({ name: entry.name, paths: [...walk(folder, entry.name, new Set())] }))
+    .filter((found) => found.paths.length > 0);
+  if (classes.length === 0) {
+    const loose = entries.filter((entry) => !entry.isFolder && IMAGE_FILE.test(entry.name));
+    if (loose.length === 0) {
+      throw new UserError(`Cannot use the image folder ${folder}: ${EXPECTED}, found no image`);
+    }
+    const name = folder.replace(/[/\\]+$/, "").split(/[/\\]/).at(-1) ?? folder;
+    classes.push({ name, paths: loose.map((entry) => entry.name) });
+  }
+  return {
+    classNames: classes.map((found) => found.name),
+    files: classes.flatMap(({ paths }, label) =>
+      paths.map((name) => ({ name, path: `${folder}/${name}`, label }))
+    ),
+  };
+}
+
+/** Relative paths of the images in a sub-folder and below; `ancestors` stops links that lead back up. */
+function* walk(root: string, relative: string, ancestors: ReadonlySet<string>): Generator<string> {
+  const folder = `${root}/${relative}`;
+  const real = Deno.realPathSync(folder);
+  if (ancestors.has(real)) return;
+  const inside = new Set([...ancestors, real]);
+  for (const entry of listFolder(folder)) {
+    const name = `${relative}/${entry.name}`;
+    if (entry.isFolder) yield* walk(root, name, inside);
+    else if (IMAGE_FILE.test(entry.name)) yield name;
+  }
+}
+
+interface Entry {
+  readonly name: string;
+  readonly isFolder: boolean;
+}
+
+/** Visible entries of a folder, ordered by name. */
+function listFolder(folder: string): Entry[] {
+  try {
+    return [...Deno.readDirSync(folder)]
+      .filter((entry) => !entry.name.startsWith("."))
+      .map((entry) => ({
+        name: entry.name,
+        isFolder: entry.isDirectory ||
+          (entry.isSymlink && linksToFolder(`${folder}/${entry.name}`)),
+      }))
+      .sort((a, b) => a.name < b.name ? -1 : 1);
+  } catch (cause) {
+    const { message } = fileError(`read the image folder ${folder}`, cause);
+    throw new UserError(`${message}; ${EXPECTED}`, { cause });
+  }
+}
+
+/** A link that leads nowhere is no folder; opened as an image it is counted among the broken files. */
+function linksToFolder(path: string): boolean {
+  try {
+    return Deno.statSync(path).isDirectory;
+  } catch {
+    return false;
+  }
+}

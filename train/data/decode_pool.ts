@@ -33,7 +33,12 @@ export class DecodePool implements Disposable {
   readonly #waiting: Pending[] = [];
   #lanes: Lane[] = [];
 
-  /** @param count Number of workers; 0 decodes in the calling thread. */
+  /**
+   * Prepares a pool; no worker starts before the first job.
+   *
+   * @param count Number of workers; 0 decodes in the calling thread.
+   * @throws {RangeError} If the number is not a whole one of at least 0.
+   */
   constructor(count: number) {
     if (!Number.isInteger(count) || count < 0) {
       throw new RangeError(`Cannot start ${count} workers: expected a whole number of at least 0`);

@@ -60,6 +60,8 @@ export class BatchLoader implements Disposable {
   #position: LoaderPosition;
 
   /**
+   * Makes a loader; nothing is loaded before the first batch is asked for.
+   *
    * @param dataset Where the images come from.
    * @param options Size of a batch, seed, order, position.
    * @throws {RangeError} If a size or the position is impossible.

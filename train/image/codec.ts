@@ -164,7 +164,6 @@ function decodePng(bytes: Uint8Array, header: ImageHeader): RgbImage {
 }
 
 function decodeJpeg(bytes: Uint8Array, header: ImageHeader): RgbImage {
-  requireEndOfImage(bytes);
   const { width, height, data } = jpeg.decode(bytes, {
     useTArray: true,
     formatAsRGBA: false,
@@ -174,12 +173,4 @@ function decodeJpeg(bytes: Uint8Array, header: ImageHeader): RgbImage {
     maxMemoryUsageInMB: 512 + (header.width * header.height * 32) / 2 ** 20,
   });
   return { width, height, pixels: data };
-}
-
-/** The decoder fills a scan that was cut short with gray; only the missing end marker tells. */
-function requireEndOfImage(bytes: Uint8Array): void {
-  for (let at = bytes.length - 2; at >= 2; at--) {
-    if (bytes[at] === 0xff && bytes[at + 1] === 0xd9) return;
-  }
-  throw new SyntaxError("end of file before the end marker");
 }

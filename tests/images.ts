@@ -1,7 +1,7 @@
 /** Small images and folders of them, made on the spot, for tests of everything that reads images. @module */
 
 import jpeg from "jpeg-js";
-import { mix32 } from "../train/data/hash.ts";
+import { mix32 } from "../models/hash.ts";
 import { encodePng, type RgbImage } from "../train/image/codec.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** What every labeled set of images offers to the loader. @module */
 
-import { hashedUniform } from "./hash.ts";
+import { hashedUniform } from "../../models/hash.ts";
 
 /** The part of a data set: for training, or held out for validation. */
 export type Split = "train" | "validation";

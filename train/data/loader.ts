@@ -2,7 +2,7 @@
 
 import { UserError } from "../errors.ts";
 import type { Dataset } from "./dataset.ts";
-import { hashedPermutation } from "./hash.ts";
+import { hashedPermutation } from "../../models/hash.ts";
 
 /** A place between two batches; what a checkpoint stores to continue. */
 export interface LoaderPosition {

@@ -1,7 +1,7 @@
 /** The fixed division of images into training and validation, by a hash of their names. @module */
 
 import type { Split } from "./dataset.ts";
-import { fnv1a32, mix32 } from "./hash.ts";
+import { fnv1a32, mix32 } from "../../models/hash.ts";
 
 /** One image in this many is held out. */
 const VALIDATION_ONE_IN = 10;

@@ -22,6 +22,13 @@ const OPTIONAL_ELEMENTS: ReadonlySet<string> = new Set(["init_args", "params"]);
 
 const TRAIN_PATH = "data.init_args.train";
 
+/** Places of a data set, where a text that is no mapping is taken literally: a path may look like any YAML. */
+const DATASET_PATHS: ReadonlySet<string> = new Set([
+  TRAIN_PATH,
+  "data.init_args.validation",
+  "data.init_args.test",
+]);
+
 /** An override's two sides. */
 interface Override {
   readonly key: string;
@@ -63,7 +70,12 @@ function matches(key: string, paths: readonly string[]): string[] {
 }
 
 function unknownKey(key: string, source: string, paths: readonly string[]): UserError {
-  const suggestion = nearest(shortForm(key), paths.map(shortForm));
+  const leaf = key.split(".").at(-1);
+  const sameLeaf = paths.filter((path) => path.split(".").at(-1) === leaf);
+  const suggestion = nearest(
+    shortForm(key),
+    (sameLeaf.length > 0 ? sameLeaf : paths).map(shortForm),
+  );
   return new UserError(
     `Cannot apply override ${key}: unknown key in ${source}, the nearest is ${suggestion}`,
   );
@@ -139,9 +151,10 @@ function applyOne(source: ConfigSource, override: Override): unknown {
       }`,
     );
   }
-  const value = parseValue(override);
-  if (path === TRAIN_PATH && !isMapping(value)) return withTrainingData(tree, override.value);
-  return withValue(tree, path.split("."), value);
+  const literal = DATASET_PATHS.has(path) && !/^(\{.*|null|)$/s.test(override.value);
+  if (!literal) return withValue(tree, path.split("."), parseValue(override));
+  if (path === TRAIN_PATH) return withTrainingData(tree, override.value);
+  return withValue(tree, path.split("."), override.value);
 }
 
 /**

@@ -1,0 +1,88 @@
+/** What the generator of tiled matrix products is told: layout, addressing, and how columns and accumulators are laid out in a lane. @module */
+
+import type { Tile } from "./matmul_tile.ts";
+
+/** Layout of the operands of a product `C = A B`, as far as the text of the kernel depends on it. */
+export interface ProductForm {
+  /** The axis of A (rows × inner) whose elements are neighbors in memory. */
+  aAlong: "inner" | "rows";
+  /** The axis of B (inner × columns) whose elements are neighbors in memory. */
+  bAlong: "inner" | "columns";
+  /** A can be loaded four neighbors at a time: extents, strides and offsets are multiples of 4. */
+  aVector: boolean;
+  /** The same of B. */
+  bVector: boolean;
+  /** Four neighboring columns of C can be stored at a time. */
+  cVector: boolean;
+  /** Whether a bias is added to each row. */
+  bias: boolean;
+  /** Whether the product is added to what C holds. */
+  accumulate: boolean;
+}
+
+/**
+ * How rows, columns and sums become addresses, as WGSL. A sum may consist of segments (the taps of a convolution): between `open` and
+ * `close` stands a loop over `count` neighbors along the inner axis. All addresses are in elements (u32, wrapping).
+ */
+export interface Addressing {
+  /** Named in labels and errors, and name of the entry point. */
+  name: string;
+  /** Fields of `Params` behind the common ones. */
+  params: string;
+  /** Defines `m`, `n` (rows, columns) and `aStep`, `bStep` (elements between neighbors of the strided axis of A and B). */
+  prologue: string;
+  /** Statements before the loops that prepare rows number `first` … `first + 3` or more, from row `start` of A; only if A is along the inner axis. */
+  prepareRows: (start: string, count: number, first: number) => string;
+  /**
+   * Opens the loops over segments and defines `count` and `bBase`, and `p0`, `p1`, … (address of each prepared row; with `masked` also
+   * `ok0`, `ok1`, …: whether it may be read) if A is along the inner axis, else `aBase`.
+   */
+  open: (rows: number) => string;
+  /** Closes what `open` opened. */
+  close: string;
+  /** Whether rows of A may lie outside (zero padding). */
+  masked: boolean;
+  /** Statements that define `d0`, `d1`, … (address in C of `count` consecutive rows from `start`) and `in0`, … (whether it exists). */
+  storeRows: (start: string, count: number) => string;
+}
+
+/**
+ * Lists the numbers below a bound.
+ *
+ * @param count The bound.
+ * @returns 0 … count - 1.
+ */
+export function range(count: number): number[] {
+  return Array.from({ length: count }, (_, i) => i);
+}
+
+/** Components of a vec4f. */
+export const COMPONENTS = ["x", "y", "z", "w"] as const;
+
+/** Whether the columns of a lane come in groups of four neighbors. */
+function byFours(tile: Tile, form: ProductForm): boolean {
+  return tile.family === "workgroup" || form.cVector || (form.bAlong === "columns" && form.bVector);
+}
+
+/** @returns The column of the product that is a lane's j-th, as WGSL. */
+export function columnOf(tile: Tile, form: ProductForm, j: number): string {
+  const { lanesX } = tile;
+  return byFours(tile, form)
+    ? `firstColumn + ${(j >> 2) * lanesX * 4 + (j & 3)}u + 4u * laneX`
+    : `firstColumn + ${j * lanesX}u + laneX`;
+}
+
+/** @returns Whether accumulators are vectors of four columns. */
+export function vectorAccumulators(tile: Tile, form: ProductForm): boolean {
+  return tile.family === "workgroup" || (form.bAlong === "columns" && form.bVector);
+}
+
+/** @returns Statements that set the accumulators to zero. */
+export function declareAccumulators(tile: Tile, form: ProductForm): string {
+  const vector = vectorAccumulators(tile, form);
+  return range(tile.rows).map((i) =>
+    range(vector ? tile.columns / 4 : tile.columns).map((j) =>
+      `var c${i}_${j} = ${vector ? "vec4f()" : "0f"};`
+    ).join(" ")
+  ).join("\n");
+}

@@ -1,0 +1,84 @@
+/** The generator of tiled matrix products: WGSL text from a tile, the layout of the operands and the way they are addressed. @module */
+
+import {
+  type Addressing,
+  columnOf,
+  COMPONENTS,
+  type ProductForm,
+  range,
+  vectorAccumulators,
+} from "./matmul_form.ts";
+import { registerBody } from "./matmul_register.ts";
+import { stagedBody, stagedMemory } from "./matmul_staged.ts";
+import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
+
+/**
+ * Builds the WGSL text of a product.
+ *
+ * @param tile What a lane owns.
+ * @param form Layout of the operands.
+ * @param addressing How rows, columns and sums become addresses.
+ * @returns Text with one entry point, named as the addressing.
+ */
+export function productSource(tile: Tile, form: ProductForm, addressing: Addressing): string {
+  const { lanesX, lanesY, rows, columns, family } = tile;
+  const array = (vector: boolean): string => `array<${vector ? "vec4f" : "f32"}>`;
+  const staged = family === "workgroup";
+  return `struct Params { alpha: f32, ${addressing.params} }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> a: ${array(form.aVector)};
+@group(0) @binding(2) var<storage, read> b: ${array(form.bVector)};
+@group(0) @binding(3) var<storage, read_write> c: ${array(form.cVector)};
+${form.bias ? "@group(0) @binding(4) var<storage, read> bias: array<f32>;\n" : ""}${
+    staged ? stagedMemory(tile) : ""
+  }
+@compute @workgroup_size(${lanesX * lanesY})
+fn ${addressing.name}(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+${addressing.prologue}
+let firstRow = group.y * ${tileRows(tile)}u;
+let firstColumn = group.x * ${tileColumns(tile)}u;
+let laneX = lane % ${lanesX}u;
+let row = firstRow + lane / ${lanesX}u * ${rows}u;
+${range(columns).map((j) => `let column${j} = ${columnOf(tile, form, j)};`).join("\n")}
+${(staged ? stagedBody : registerBody)(tile, form, addressing)}
+${storeSource(tile, form, addressing)}
+}
+`;
+}
+
+function storeSource(tile: Tile, form: ProductForm, addressing: Addressing): string {
+  const { rows, columns } = tile;
+  const { cVector, bias, accumulate } = form;
+  const vector = vectorAccumulators(tile, form);
+  const lines: string[] = [addressing.storeRows("row", rows)];
+  if (bias) {
+    for (const j of range(columns)) {
+      lines.push(
+        `let bias${j} = bias[min(params.biasOffset + column${j}, params.biasOffset + n - 1u)];`,
+      );
+    }
+  }
+  const scalar = (i: number, j: number): string =>
+    vector ? `c${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `c${i}_${j}`;
+  for (const i of range(rows)) {
+    lines.push(`if (in${i}) {`);
+    if (cVector) {
+      for (const g of range(columns / 4)) {
+        const four = [0, 1, 2, 3].map((l) => 4 * g + l);
+        const sum = vector ? `c${i}_${g}` : `vec4f(${four.map((j) => scalar(i, j))})`;
+        const at = `(d${i} + column${4 * g}) / 4u`;
+        const added = (bias ? ` + vec4f(${four.map((j) => `bias${j}`)})` : "") +
+          (accumulate ? ` + c[${at}]` : "");
+        lines.push(`if (column${4 * g} < n) { c[${at}] = params.alpha * ${sum}${added}; }`);
+      }
+    } else {
+      for (const j of range(columns)) {
+        const at = `d${i} + column${j}`;
+        const added = (bias ? ` + bias${j}` : "") + (accumulate ? ` + c[${at}]` : "");
+        lines.push(`if (column${j} < n) { c[${at}] = params.alpha * ${scalar(i, j)}${added}; }`);
+      }
+    }
+    lines.push("}");
+  }
+  return lines.join("\n");
+}

@@ -37,11 +37,6 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>; // (channels)
 @group(0) @binding(7) var<storage, read_write> dbias: array<f32>; // (channels)
 
-// Limited so that exp stays finite.
-fn sigmoid(u: Pack) -> Pack {
-  return 1.0 / (1.0 + exp(-max(u, Pack(-80.0))));
-}
-
 // Mean and sum of squared deviations of each channel over a chunk of rows; the second walk reads from cache.
 @compute @workgroup_size(THREADS)
 fn chunk_moments(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
@@ -133,14 +128,14 @@ fn normalize(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
   let end = begin + params.chunk * params.packs;
   for (var at = begin; at < end; at += params.packs) {
     let u = (x[at] - mean) * scale * factor + summand;
-    if (SWISH == 1u) { y[at] = u * sigmoid(u); } else { y[at] = u; }
+    if (SWISH == 1u) { y[at] = u * packSigmoid(u); } else { y[at] = u; }
   }
 }
 
 // The gradient by u, the value before swish.
 fn beforeSwish(dy: Pack, u: Pack) -> Pack {
   if (SWISH == 0u) { return dy; }
-  let s = sigmoid(u);
+  let s = packSigmoid(u);
   return dy * s * (1.0 + u * (1.0 - s));
 }
 

@@ -4,6 +4,7 @@ import common from "./common.wgsl" with { type: "text" };
 import { defineKernel, type Kernel } from "./kernel.ts";
 import packF32 from "./pack_f32.wgsl" with { type: "text" };
 import packVec4 from "./pack_vec4.wgsl" with { type: "text" };
+import special from "./special.wgsl" with { type: "text" };
 
 /** One WGSL text over the type `Pack`, compiled for both widths. */
 export interface PackedKernel {
@@ -22,16 +23,16 @@ export interface PackChoice {
 }
 
 /**
- * Defines a kernel whose text is written over `Pack` (and may call `packSum`).
+ * Defines a kernel whose text is written over `Pack` (and may call `packSum` and `packSigmoid`).
  *
  * @param name Name of the kernel in labels, errors and profiles.
- * @param source Its WGSL; common.wgsl is joined in front.
+ * @param source Its WGSL; common.wgsl, special.wgsl and the definition of `Pack` are joined in front.
  * @returns Both widths.
  */
 export function definePackedKernel(name: string, source: string): PackedKernel {
   return {
-    scalar: defineKernel(name, common, packF32, source),
-    vector: defineKernel(name, common, packVec4, source),
+    scalar: defineKernel(name, common, special, packF32, source),
+    vector: defineKernel(name, common, special, packVec4, source),
   };
 }
 

@@ -5,3 +5,7 @@ alias Pack = vec4f;
 fn packSum(value: Pack) -> f32 {
   return (value.x + value.y) + (value.z + value.w);
 }
+
+fn packSigmoid(value: Pack) -> Pack {
+  return vec4f(sigmoid(value.x), sigmoid(value.y), sigmoid(value.z), sigmoid(value.w));
+}

@@ -1,0 +1,167 @@
+/** Normalization of rows: layer norm and RMS norm over the last axis. @module */
+
+import {
+  rowNormAffineGradients,
+  rowNormForward,
+  rowNormInputGradient,
+} from "../kernels/row_norm.ts";
+import type { AffineOperands } from "./group_norm.ts";
+import { Module, type ModuleContext } from "./module.ts";
+import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
+
+/** Options of {@linkcode layerNorm} and {@linkcode rmsNorm}. */
+export interface RowNormOptions {
+  /** Added to the variance or the mean square, in the unit of x². Default 1e-5. */
+  eps?: number;
+}
+
+/**
+ * Normalizes each row to mean 0 and variance 1, then scales and shifts each column.
+ *
+ * `y = (x - mean) / sqrt(variance + eps) * weight + bias` over the last axis, variance biased.
+ *
+ * @param x Any shape of at least one axis.
+ * @param affine Factor and summand of each column, shape (last axis).
+ * @param options Eps.
+ * @returns Same shape as `x`.
+ * @throws {TypeError} If x is a scalar, or weight or bias not as long as its last axis.
+ * @see Ba et al. 2016, arXiv:1607.06450, eq. 4.
+ */
+export function layerNorm(x: Tensor, affine: AffineOperands, options: RowNormOptions = {}): Tensor {
+  return rowNorm("layerNorm", x, { ...affine, ...options });
+}
+
+/**
+ * Divides each row by its root mean square, then scales each column.
+ *
+ * `y = x / sqrt(mean(x²) + eps) * weight` over the last axis.
+ *
+ * @param x Any shape of at least one axis.
+ * @param weight Factor of each column, shape (last axis).
+ * @param options Eps.
+ * @returns Same shape as `x`.
+ * @throws {TypeError} If x is a scalar, or weight not as long as its last axis.
+ * @see Zhang & Sennrich 2019, arXiv:1910.07467, eq. 4; SEED-Voken src/IBQ/modules/transformer/llama.py, `RMSNorm`.
+ */
+export function rmsNorm(x: Tensor, weight: Operand, options: RowNormOptions = {}): Tensor {
+  return rowNorm("rmsNorm", x, { weight, bias: undefined, ...options });
+}
+
+function rowNorm(
+  op: "layerNorm" | "rmsNorm",
+  x: Tensor,
+  options: { weight: Operand; bias: Operand | undefined; eps?: number },
+): Tensor {
+  const { weight, bias, eps = 1e-5 } = options;
+  const width = x.shape.at(-1);
+  if (width === undefined) {
+    throw new TypeError(`Cannot run ${op}(): expected at least one axis, found a scalar`);
+  }
+  assertShape(weight, [width], `${op}() weight`);
+  if (bias) assertShape(bias, [width], `${op}() bias`);
+  const { tape } = x;
+  const { gpu } = tape;
+  const rows = x.size / width;
+  const size = { rows, width, eps, centered: bias !== undefined };
+  const y = tape.alloc(x.shape);
+  const statistics = tape.alloc([rows, 2]);
+  rowNormForward(
+    gpu,
+    {
+      x: x.storage,
+      weight: weight.storage,
+      bias: bias?.storage,
+      statistics: statistics.storage,
+      y: y.storage,
+    },
+    size,
+  );
+  return tape.record(op, y, bias ? [x, weight, bias] : [x, weight], (dy, needs) => {
+    const forward = { dy: dy.storage, x: x.storage, statistics: statistics.storage };
+    let dx: Tensor | undefined;
+    let dweight: Tensor | undefined;
+    let dbias: Tensor | undefined;
+    if (needs[0]) {
+      dx = tape.alloc(x.shape);
+      rowNormInputGradient(gpu, { ...forward, weight: weight.storage, dx: dx.storage }, size);
+    }
+    if (needs[1] || needs[2]) {
+      dweight = tape.alloc([width]);
+      dbias = bias && tape.alloc([width]);
+      const affine = { dweight: dweight.storage, dbias: dbias?.storage };
+      rowNormAffineGradients(gpu, { ...forward, ...affine }, size);
+    }
+    return [dx, dweight, dbias];
+  });
+}
+
+/** Sizes of a {@linkcode LayerNorm} or {@linkcode RmsNorm}. */
+export interface RowNormConfig extends RowNormOptions {
+  /** Length of the last axis. */
+  width: number;
+}
+
+/** Layer norm with its trained `weight` (initially 1) and `bias` (initially 0). */
+export class LayerNorm extends Module {
+  /** Factor of each column, shape (width). */
+  readonly weight: Parameter;
+  /** Summand of each column, shape (width). */
+  readonly bias: Parameter;
+  readonly #eps: number;
+
+  /**
+   * @param context Makes the parameters.
+   * @param config Sizes.
+   */
+  constructor(context: ModuleContext, config: RowNormConfig) {
+    super();
+    const { width, eps = 1e-5 } = config;
+    this.#eps = eps;
+    this.weight = this.register(
+      "weight",
+      context.parameter([width], { kind: "constant", value: 1 }),
+    );
+    this.bias = this.register("bias", context.parameter([width], { kind: "constant", value: 0 }));
+  }
+
+  /**
+   * Normalizes; see {@linkcode layerNorm}.
+   *
+   * @param x Last axis of length width.
+   * @returns Same shape.
+   */
+  forward(x: Tensor): Tensor {
+    return layerNorm(x, this, { eps: this.#eps });
+  }
+}
+
+/** RMS norm with its trained `weight` (initially 1). */
+export class RmsNorm extends Module {
+  /** Factor of each column, shape (width). */
+  readonly weight: Parameter;
+  readonly #eps: number;
+
+  /**
+   * @param context Makes the parameters.
+   * @param config Sizes.
+   */
+  constructor(context: ModuleContext, config: RowNormConfig) {
+    super();
+    const { width, eps = 1e-5 } = config;
+    this.#eps = eps;
+    this.weight = this.register(
+      "weight",
+      context.parameter([width], { kind: "constant", value: 1 }),
+    );
+  }
+
+  /**
+   * Normalizes; see {@linkcode rmsNorm}.
+   *
+   * @param x Last axis of length width.
+   * @returns Same shape.
+   */
+  forward(x: Tensor): Tensor {
+    return rmsNorm(x, this.weight, { eps: this.#eps });
+  }
+}

@@ -1,0 +1,131 @@
+/** What the default run is judged by: signal to noise, unigram entropy, and the share of samples that look like their class. @module */
+
+/**
+ * Peak signal-to-noise ratio of images in [-1, 1], averaged over images.
+ *
+ * @param images Pixels, shape (batch, …).
+ * @param reconstructions Same shape; values are clamped to [-1, 1].
+ * @param batch Number of images.
+ * @returns Mean over images of `-10 log10(mean squared error / 4)`, in dB; the peak-to-peak range is 2.
+ */
+export function peakSignalToNoise(
+  images: Float32Array,
+  reconstructions: Float32Array,
+  batch: number,
+): number {
+  const size = images.length / batch;
+  let total = 0;
+  for (let image = 0; image < batch; image++) {
+    let squares = 0;
+    for (let i = image * size; i < (image + 1) * size; i++) {
+      const difference = images[i]! - Math.min(1, Math.max(-1, reconstructions[i]!));
+      squares += difference * difference;
+    }
+    total += -10 * Math.log10(Math.max(squares / size / 4, Number.MIN_VALUE));
+  }
+  return total / batch;
+}
+
+/**
+ * Entropy of single tokens under frequencies counted on other tokens, with one added to each count.
+ *
+ * @param counted Tokens that are counted (training).
+ * @param measured Tokens whose mean negative log-likelihood is returned (validation).
+ * @param codes Number of possible tokens.
+ * @returns Nats a token: what a model that knows the frequencies only would reach.
+ */
+export function unigramCrossEntropy(
+  counted: Uint32Array,
+  measured: Uint32Array,
+  codes: number,
+): number {
+  const counts = new Float64Array(codes).fill(1);
+  for (const token of counted) counts[token]!++;
+  const total = counted.length + codes;
+  return measured.reduce((sum, token) => sum - Math.log(counts[token]! / total), 0) /
+    measured.length;
+}
+
+/**
+ * Entropy of the frequencies of tokens.
+ *
+ * @param tokens The tokens.
+ * @param codes Number of possible tokens.
+ * @returns Nats a token.
+ */
+export function unigramEntropy(tokens: Uint32Array, codes: number): number {
+  const counts = new Float64Array(codes);
+  for (const token of tokens) counts[token]!++;
+  return counts.reduce(
+    (sum, count) =>
+      count === 0 ? sum : sum - count / tokens.length * Math.log(count / tokens.length),
+    0,
+  );
+}
+
+/** Mean images of classes, summed one image after the other. */
+export class ClassMeans {
+  readonly #sums: Float64Array[];
+  readonly #counts: number[];
+
+  /**
+   * @param classes Number of classes.
+   * @param size Numbers of one image.
+   */
+  constructor(readonly classes: number, readonly size: number) {
+    this.#sums = Array.from({ length: classes }, () => new Float64Array(size));
+    this.#counts = new Array<number>(classes).fill(0);
+  }
+
+  /**
+   * Adds images.
+   *
+   * @param images Pixels, shape (batch, …).
+   * @param labels Class of each, shape (batch).
+   */
+  add(images: Float32Array, labels: ArrayLike<number>): void {
+    for (let image = 0; image < labels.length; image++) {
+      const sum = this.#sums[labels[image]!]!;
+      this.#counts[labels[image]!]!++;
+      for (let i = 0; i < this.size; i++) sum[i]! += images[image * this.size + i]!;
+    }
+  }
+
+  /** @returns The mean of all images, whatever their class. */
+  overall(): Float32Array {
+    const total = this.#counts.reduce((sum, count) => sum + count, 0);
+    const mean = new Float32Array(this.size);
+    for (const sum of this.#sums) for (let i = 0; i < this.size; i++) mean[i]! += sum[i]! / total;
+    return mean;
+  }
+
+  /**
+   * Counts the images whose nearest class mean, by squared distance, is that of their own class.
+   *
+   * @param images Pixels, shape (batch, …).
+   * @param labels Class of each, shape (batch).
+   * @returns The count.
+   */
+  countNearest(images: Float32Array, labels: ArrayLike<number>): number {
+    let hits = 0;
+    for (let image = 0; image < labels.length; image++) {
+      let nearest = -1;
+      let least = Infinity;
+      for (const [label, sum] of this.#sums.entries()) {
+        const count = this.#counts[label]!;
+        if (count === 0) continue;
+        let distance = 0;
+        for (let i = 0; i < this.size; i++) {
+          const difference = images[image * this.size + i]! - sum[i]! / count;
+          distance += difference * difference;
+        }
+        if (distance < least) {
+          least = distance;
+          nearest = label;
+        }
+      }
+      if (nearest === labels[image]) hits++;
+    }
+    return hits;
+  }
+}

@@ -1,0 +1,86 @@
+/** Launchers of activation.wgsl: functions of one element and their gradients, on f32 arrays of any size. @module */
+
+import source from "./activation.wgsl" with { type: "text" };
+import common from "./common.wgsl" with { type: "text" };
+import type { Gpu } from "./gpu.ts";
+import { defineKernel } from "./kernel.ts";
+import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import special from "./special.wgsl" with { type: "text" };
+
+const kernel = defineKernel("activation", common, special, source);
+
+/** The functions, in the order of `KIND` in activation.wgsl. */
+const ACTIVATIONS = [
+  "silu",
+  "leakyRelu",
+  "geluTanh",
+  "geluErf",
+  "sigmoid",
+  "softplus",
+  "abs",
+  "square",
+  "clamp",
+] as const;
+
+/** Name of a function of one element. */
+export type ActivationName = typeof ACTIVATIONS[number];
+
+/** A function of one element. */
+export interface Activation {
+  /** Which. */
+  name: ActivationName;
+  /** `leakyRelu`: slope at and below 0; `clamp`: the minimum. */
+  alpha?: number;
+  /** `clamp`: the maximum. */
+  beta?: number;
+}
+
+function launch(
+  gpu: Gpu,
+  entryPoint: string,
+  activation: Activation,
+  buffers: Record<string, Slice>,
+): void {
+  const count = buffers.x!.bytes / 4;
+  const operation = `activation.${activation.name}`;
+  for (const range of splitRows(gpu, count, { rowBytes: [4], operation })) {
+    const parts: Record<string, Slice> = {};
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
+    gpu.run(kernel, entryPoint, {
+      buffers: parts,
+      params: { count: range.count, alpha: activation.alpha ?? 0, beta: activation.beta ?? 0 },
+      constants: { KIND: ACTIVATIONS.indexOf(activation.name) },
+      threads: range.count,
+    });
+  }
+}
+
+/**
+ * `y = f(x)`, element by element.
+ *
+ * @param gpu The device.
+ * @param activation The function.
+ * @param options Equally long `x` and `y`.
+ */
+export function activationForward(
+  gpu: Gpu,
+  activation: Activation,
+  options: { x: Slice; y: Slice },
+): void {
+  launch(gpu, "forward", activation, { ...options });
+}
+
+/**
+ * `dx = dy f'(x)`, element by element.
+ *
+ * @param gpu The device.
+ * @param activation The function.
+ * @param options Equally long `x`, `dy` and `dx`.
+ */
+export function activationBackward(
+  gpu: Gpu,
+  activation: Activation,
+  options: { x: Slice; dy: Slice; dx: Slice },
+): void {
+  launch(gpu, "backward", activation, { ...options });
+}

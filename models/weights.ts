@@ -75,16 +75,21 @@ export function fromFileLayout(
  *
  * @param parameter The parameter.
  * @param data Elements in the file's order; as many as the parameter has.
+ * @param layout Whose order of axes the file has, if not the parameter's own.
  * @throws {RangeError} If the count differs.
  */
-export function writeFileTensor(parameter: Parameter, data: ArrayLike<number>): void {
+export function writeFileTensor(
+  parameter: Parameter,
+  data: ArrayLike<number>,
+  layout: Parameter = parameter,
+): void {
   if (data.length !== parameter.size) {
     throw new RangeError(
       `Cannot write a parameter of shape [${parameter.shape}]: expected ${parameter.size} elements, found ${data.length}`,
     );
   }
   parameter.write(
-    parameter.dtype === "u32" ? Uint32Array.from(data) : fromFileLayout(parameter, data),
+    parameter.dtype === "u32" ? Uint32Array.from(data) : fromFileLayout(layout, data),
   );
 }
 

@@ -12,6 +12,7 @@ export type LogValue = string | number | boolean | null | readonly LogValue[] | 
 
 /** One line of the log. */
 export interface LogRecord {
+  /** Any key. */
   readonly [key: string]: LogValue;
 }
 
@@ -139,6 +140,8 @@ export class Reporter {
   readonly #warned = new Set<string>();
 
   /**
+   * Starts with nothing warned about.
+   *
    * @param options Whether to show stack traces, and where lines go.
    */
   constructor(options: ReporterOptions = {}) {

@@ -10,7 +10,7 @@ import {
   linearWarmup,
   linearWarmupCosineDecay,
   warmupDecayLearningRate,
-} from "./schedule.ts";
+} from "./schedule_curves.ts";
 
 /** Values of a table's row at a position: a multiplier, a learning rate, or rate and weight decays. */
 export type ScheduleRow = (position: number) => readonly number[];

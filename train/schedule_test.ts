@@ -1,15 +1,17 @@
 /** Tests of the schedules: values of the reference, and how the options combine. @module */
 import { assertAlmostEquals, assertEquals } from "@std/assert";
 import {
+  tokenizerLearningRate,
+  type TokenizerScheduleOptions,
+  transformerSchedule,
+} from "./schedule.ts";
+import {
   cosineWeightDecay,
   droppedLearningRate,
   linearWarmup,
   linearWarmupCosineDecay,
-  tokenizerLearningRate,
-  type TokenizerScheduleOptions,
-  transformerSchedule,
   warmupDecayLearningRate,
-} from "./schedule.ts";
+} from "./schedule_curves.ts";
 import { scheduleRow } from "./schedule_table.ts";
 
 const plain: TokenizerScheduleOptions = {

@@ -1,0 +1,132 @@
+/** The affine map of the last axis, and the module that owns its weight. @module */
+
+import { matmul } from "../kernels/matmul.ts";
+import { reduce } from "../kernels/reduce.ts";
+import { type Initializer, Module, type ModuleContext } from "./module.ts";
+import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
+
+/** Weights of {@linkcode linear}. */
+export interface LinearAffine {
+  /** Shape (outputs, inputs). */
+  weight: Operand;
+  /** Shape (outputs). */
+  bias?: Operand | undefined;
+}
+
+/**
+ * `y = x weight^T + bias` over the last axis.
+ *
+ * @param x Any shape (…, inputs).
+ * @param affine `weight` (outputs, inputs) and, optionally, `bias` (outputs).
+ * @returns Shape (…, outputs).
+ * @throws {TypeError} If the shapes do not fit.
+ */
+export function linear(x: Tensor, affine: LinearAffine): Tensor {
+  const { weight, bias } = affine;
+  const inputs = x.shape.at(-1);
+  const [outputs] = weight.shape;
+  if (inputs === undefined || outputs === undefined) {
+    throw new TypeError(
+      `Cannot run linear(): expected x (…, inputs) and weight (outputs, inputs), found [${x.shape}] and [${weight.shape}]`,
+    );
+  }
+  assertShape(weight, [outputs, inputs], "linear() weight");
+  if (bias) assertShape(bias, [outputs], "linear() bias");
+  const rows = x.size / Math.max(1, inputs);
+  const { tape } = x;
+  const { gpu } = tape;
+  const y = tape.alloc([...x.shape.slice(0, -1), outputs]);
+  matmul(gpu, {
+    a: { slice: x.storage },
+    b: { slice: weight.storage },
+    c: { slice: y.storage },
+    rows,
+    columns: outputs,
+    inner: inputs,
+    transposeB: true,
+    bias: bias?.storage,
+  });
+  return tape.record("linear", y, bias ? [x, weight, bias] : [x, weight], (dy, needs) => {
+    let dx, dweight, dbias: Tensor | undefined;
+    if (needs[0]) {
+      dx = tape.alloc(x.shape);
+      matmul(gpu, {
+        a: { slice: dy.storage },
+        b: { slice: weight.storage },
+        c: { slice: dx.storage },
+        rows,
+        columns: inputs,
+        inner: outputs,
+      });
+    }
+    if (needs[1]) {
+      dweight = tape.alloc(weight.shape);
+      matmul(gpu, {
+        a: { slice: dy.storage },
+        b: { slice: x.storage },
+        c: { slice: dweight.storage },
+        rows: outputs,
+        columns: inputs,
+        inner: rows,
+        transposeA: true,
+      });
+    }
+    if (needs[2]) {
+      dbias = tape.alloc([outputs]);
+      reduce(gpu, "sum", {
+        a: dy.storage,
+        y: dbias.storage,
+        outer: 1,
+        length: rows,
+        inner: outputs,
+      });
+    }
+    return [dx, dweight, dbias];
+  });
+}
+
+/** Options of {@linkcode Linear}. */
+export interface LinearOptions {
+  /** Extent of the last axis of the input. */
+  inputs: number;
+  /** Extent of the last axis of the output. */
+  outputs: number;
+  /** Whether a bias is added. Default true. */
+  bias?: boolean;
+  /** How the weight is drawn. Default: U(±1/√inputs), as PyTorch. */
+  initializer?: Initializer;
+  /** How the bias is drawn. Default: U(±1/√inputs), as PyTorch. */
+  biasInitializer?: Initializer;
+}
+
+/** An affine map of the last axis: `weight` (outputs, inputs) and `bias` (outputs). */
+export class Linear extends Module implements LinearAffine {
+  /** Shape (outputs, inputs). */
+  readonly weight: Parameter;
+  /** Shape (outputs), unless it was left out. */
+  readonly bias: Parameter | undefined;
+
+  /**
+   * @param context Makes the parameters.
+   * @param options Extents and initial values.
+   */
+  constructor(context: ModuleContext, options: LinearOptions) {
+    super();
+    const { inputs, outputs, bias = true } = options;
+    const bound = 1 / Math.sqrt(inputs);
+    const uniform: Initializer = { kind: "uniform", low: -bound, high: bound };
+    const { initializer = uniform, biasInitializer = uniform } = options;
+    this.weight = this.register("weight", context.parameter([outputs, inputs], initializer));
+    if (bias) this.bias = this.register("bias", context.parameter([outputs], biasInitializer));
+  }
+
+  /**
+   * Applies the map.
+   *
+   * @param x Shape (…, inputs).
+   * @returns Shape (…, outputs).
+   */
+  forward(x: Tensor): Tensor {
+    return linear(x, this);
+  }
+}

@@ -228,14 +228,16 @@ export function normalizeBackward(
         threads: channels,
       });
     }
-    run(gpu, "group_means", size, {
-      buffers: { channelValues: sums, channelWeight: weight, groupValues: means },
-      walk: {
-        units: batch,
-        split: { channelValues: pairBytes, groupValues: pairBytes },
-        lanes: channels,
-      },
-    });
+    if (!constantStatistics) {
+      run(gpu, "group_means", size, {
+        buffers: { channelValues: sums, channelWeight: weight, groupValues: means },
+        walk: {
+          units: batch,
+          split: { channelValues: pairBytes, groupValues: pairBytes },
+          lanes: channels,
+        },
+      });
+    }
     gpu.release(partial);
     gpu.release(sums);
   }

@@ -15,7 +15,7 @@ function linearCase(
   return {
     name,
     inputs: {
-      x: { shape },
+      x: { shape, scale: 1 / 4 },
       weight: { shape: [outputs, inputs], scale: 1 / Math.sqrt(inputs) },
       bias: { shape: [outputs] },
     },

@@ -1,0 +1,90 @@
+/** Launchers of unit_length.wgsl: rows divided by their length. @module */
+
+import common from "./common.wgsl" with { type: "text" };
+import type { Gpu } from "./gpu.ts";
+import { defineKernel } from "./kernel.ts";
+import { reduce } from "./reduce.ts";
+import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import source from "./unit_length.wgsl" with { type: "text" };
+
+const kernel = defineKernel("unit_length", common, source);
+
+/** Extents and constant of a normalization of rows to unit length. */
+export interface UnitLengthShape {
+  /** Number of rows. */
+  rows: number;
+  /** Elements of a row. */
+  columns: number;
+  /** Added to the length. */
+  eps: number;
+}
+
+function launch(
+  gpu: Gpu,
+  entryPoint: string,
+  shape: UnitLengthShape,
+  options: { matrices: Record<string, Slice>; vectors: Record<string, Slice> },
+): void {
+  const { rows, columns, eps } = shape;
+  const rowBytes = 4 * columns;
+  const operation = `unit_length.${entryPoint}`;
+  for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
+    const buffers = { ...options.vectors };
+    for (const [name, slice] of Object.entries(options.matrices)) {
+      buffers[name] = sliceRows(slice, range, rowBytes);
+    }
+    const count = range.count * columns;
+    gpu.run(kernel, entryPoint, {
+      buffers,
+      params: { count, columns, first_row: range.start, eps },
+      threads: count,
+    });
+  }
+}
+
+/**
+ * `y = x / (sqrt(Σ x²) + eps)`, the sum over the row.
+ *
+ * @param gpu The device.
+ * @param shape Extents and eps.
+ * @param buffers `x` and `y` (rows, columns); `squares` (rows) receives the sums.
+ */
+export function unitLengthForward(
+  gpu: Gpu,
+  shape: UnitLengthShape,
+  buffers: { x: Slice; squares: Slice; y: Slice },
+): void {
+  const { x, squares, y } = buffers;
+  reduce(gpu, "sum_squares", {
+    a: x,
+    y: squares,
+    outer: shape.rows,
+    length: shape.columns,
+    inner: 1,
+  });
+  launch(gpu, "forward", shape, { matrices: { x, y }, vectors: { squares } });
+}
+
+/**
+ * Gradient of {@linkcode unitLengthForward}; 0 for rows of zeros.
+ *
+ * @param gpu The device.
+ * @param shape Extents and eps.
+ * @param buffers `x`, `dy` and `dx` (rows, columns); `squares` (rows) from the forward pass; scratch `products` (rows).
+ */
+export function unitLengthBackward(
+  gpu: Gpu,
+  shape: UnitLengthShape,
+  buffers: { x: Slice; squares: Slice; products: Slice; dy: Slice; dx: Slice },
+): void {
+  const { x, squares, products, dy, dx } = buffers;
+  reduce(gpu, "sum_products", {
+    a: x,
+    b: dy,
+    y: products,
+    outer: shape.rows,
+    length: shape.columns,
+    inner: 1,
+  });
+  launch(gpu, "backward", shape, { matrices: { x, dy, y: dx }, vectors: { squares, products } });
+}

@@ -1,256 +1,311 @@
-/** Files of reference vectors, the tolerance of each tensor, and the report of what agreed. @module */
+/** Files of reference vectors: their tensors, the tolerance of each, and the record of what was compared. @module */
 
-import { SafetensorsReader } from "../../train/files/safetensors.ts";
+import type { FileTensor } from "../../models/weights.ts";
+import type { SafetensorsReader } from "../../train/files/safetensors.ts";
+import { type Json, type JsonObject, numberOf, objectOf } from "./json.ts";
 
-/** How far a correct float32 implementation may be off a tensor, from `tolerances.json`. */
-export interface VectorTolerance {
-  /** Largest difference between the reference's float32 and float64 runs. */
-  max_abs: number;
-  /** Largest absolute value. */
+/** How far the reference's own float32 and float64 runs are apart, from `tolerances.json`. */
+export interface Tolerance {
+  /** Largest difference. */
+  maxAbs: number;
+  /** Largest absolute value of the float64 run. */
   scale: number;
 }
 
-/** Any JSON value. */
-export type Json = null | boolean | number | string | readonly Json[] | {
-  readonly [key: string]: Json;
-};
+/** Tolerances by name of the tensor; a tensor without one is an input, or agreed exactly. */
+export type Tolerances = ReadonlyMap<string, Tolerance>;
 
-/** A JSON object. */
-export type JsonObject = { readonly [key: string]: Json };
-
-/** Another summation order may be off by this many times what float32 itself was off. */
+/** Another order of summation may be off by this many times what float32 itself was off. */
 const SUMMATION_ORDER_FACTOR = 10;
 /** And by this share of the tensor's largest value. */
 const SCALE_SHARE = 2e-6;
-/** Below this scale the gradient is analytically zero and only noise is stored. */
+/** Below this scale a gradient is analytically zero and only noise is stored. */
 const ZERO_SCALE = 1e-10;
 /** What noise around an analytic zero may reach. */
 const ZERO_NOISE = 1e-6;
 
-/** One group of tensors in the report. */
+/** One line of the report: a group of compared tensors. */
 export interface GroupResult {
-  /** File and group name. */
+  /** Name of the group. */
   name: string;
-  /** Error of the tensor that comes closest to (or passes) its tolerance. */
-  worstError: number;
+  /** Largest error of the tensor that is closest to its tolerance, or furthest past it. */
+  error: number;
   /** Tolerance of that tensor. */
   tolerance: number;
-  /** Largest error divided by its tolerance. */
-  ratio: number;
-  /** Tensors compared. */
-  tensors: number;
-  /** What else is wrong, if anything. */
-  problem?: string;
+  /** Whether every tensor of the group is within its tolerance. */
+  passed: boolean;
+  /** What is wrong besides numbers, if anything. */
+  problem: string | undefined;
 }
 
-/** One safetensors file of vectors. */
+/** Options of {@linkcode VectorFile.compare}. */
+export interface CompareOptions {
+  /** Line of the report; default: the tensor's name. */
+  group?: string;
+  /** Whether an element is compared; default: all are. */
+  only?: (index: number) => boolean;
+  /** Whether the tensor is analytically zero, so that the file stores noise. Default: decided by its scale. */
+  zero?: boolean;
+}
+
+/** One safetensors file of vectors. Every tensor has to be read as an input, compared or left out by name before the end. */
 export class VectorFile implements Disposable {
   readonly #reader: SafetensorsReader;
-  readonly #tolerances: Readonly<Record<string, VectorTolerance>>;
+  readonly #tolerances: Tolerances;
   readonly #seen = new Set<string>();
   readonly #groups = new Map<string, GroupResult>();
-  /** The `config` of the file: sizes, hyper-parameters and row names. */
+  /** The `config` of the file: sizes, hyper-parameters, names of rows. */
   readonly config: JsonObject;
 
-  private constructor(
-    reader: SafetensorsReader,
-    tolerances: Readonly<Record<string, VectorTolerance>>,
-    config: JsonObject,
-  ) {
+  /**
+   * @param reader The open file, which this object closes.
+   * @param tolerances Its part of `tolerances.json`.
+   * @throws {SyntaxError} If its `config` metadata is missing or no JSON object.
+   */
+  constructor(reader: SafetensorsReader, tolerances: Tolerances) {
     this.#reader = reader;
     this.#tolerances = tolerances;
-    this.config = config;
-  }
-
-  /**
-   * Opens a file.
-   *
-   * @param reader The file's bytes.
-   * @param tolerances Its part of `tolerances.json`.
-   * @returns The file.
-   * @throws {SyntaxError} If its `config` metadata is missing or not a JSON object.
-   */
-  static open(
-    reader: SafetensorsReader,
-    tolerances: Readonly<Record<string, VectorTolerance>>,
-  ): VectorFile {
     const text = reader.metadata.get("config");
-    if (text === undefined) {
-      throw new SyntaxError(`Cannot read ${reader.name}: expected "config" metadata, found none`);
-    }
-    return new VectorFile(reader, tolerances, objectOf(JSON.parse(text), "config"));
+    const config: Json | undefined = text === undefined ? undefined : JSON.parse(text);
+    this.config = objectOf(config, `the config metadata of ${reader.name}`);
   }
 
   /** Closes the file. */
   [Symbol.dispose](): void {
-    this.#reader[Symbol.dispose]();
+    this.#reader.close();
   }
 
-  /** Tensor names that start with `prefix`. */
+  /**
+   * Lists tensors.
+   *
+   * @param prefix What their names start with.
+   * @returns Their names.
+   */
   names(prefix = ""): string[] {
     return [...this.#reader.entries.keys()].filter((name) => name.startsWith(prefix));
   }
 
-  /** Whether the file holds a tensor. */
+  /**
+   * Says whether the file has a tensor.
+   *
+   * @param name Its name.
+   * @returns Whether it is there.
+   */
   has(name: string): boolean {
-    return this.#reader.entries.has(name);
-  }
-
-  /** Shape of a tensor. @throws {RangeError} If the file does not hold it. */
-  shape(name: string): readonly number[] {
-    const entry = this.#reader.entries.get(name);
-    if (!entry) {
-      throw new RangeError(
-        `Cannot check ${this.#reader.name}: expected tensor ${name}, found none`,
-      );
-    }
-    return entry.shape;
-  }
-
-  /** Reads a tensor that is an input of the check; integers are converted. */
-  async input(name: string): Promise<Float32Array> {
-    this.shape(name);
-    this.#seen.add(name);
-    if (this.#reader.entries.get(name)!.dtype === "I32") {
-      return Float32Array.from(await this.#reader.int32(name));
-    }
-    return await this.#reader.float32(name);
-  }
-
-  /** Reads a tensor of indices that is an input of the check. */
-  async indices(name: string): Promise<Uint32Array> {
-    return Uint32Array.from(await this.input(name));
-  }
-
-  /** Reads a tensor that is compared later, without counting it as checked. */
-  async expected(name: string): Promise<Float32Array> {
-    const seen = this.#seen.has(name);
-    const data = await this.input(name);
-    if (!seen) this.#seen.delete(name);
-    return data;
+    return this.#reader.has(name);
   }
 
   /**
-   * Compares a tensor with what the engine computed.
+   * Shape of a tensor.
    *
-   * @param name Its name in the file.
+   * @param name Its name.
+   * @returns Extents in the file's order of axes.
+   * @throws {UserError} If the file has no such tensor.
+   */
+  shape(name: string): readonly number[] {
+    return this.#reader.entry(name).shape;
+  }
+
+  /**
+   * Says whether a tensor holds integers.
+   *
+   * @param name Its name.
+   * @returns Whether it does.
+   * @throws {UserError} If the file has no such tensor.
+   */
+  isInteger(name: string): boolean {
+    return this.#reader.entry(name).dtype === "I32";
+  }
+
+  /**
+   * Reads a tensor that goes into the engine.
+   *
+   * @param name Its name.
+   * @returns Its elements; integers as numbers.
+   * @throws {UserError} If the file has no such tensor.
+   */
+  async input(name: string): Promise<Float32Array> {
+    this.#seen.add(name);
+    return await this.expected(name);
+  }
+
+  /**
+   * Reads a tensor of indices that goes into the engine.
+   *
+   * @param name Its name.
+   * @returns Its elements.
+   * @throws {UserError} If the file has no such tensor, or it holds no integers.
+   */
+  async indices(name: string): Promise<Uint32Array> {
+    this.#seen.add(name);
+    return Uint32Array.from(await this.#reader.int32(name));
+  }
+
+  /**
+   * Reads the tensors below a prefix as inputs, such as the weights of a model.
+   *
+   * @param prefix What their names start with.
+   * @returns Tensors by the rest of their names.
+   */
+  async state(prefix: string): Promise<Map<string, FileTensor>> {
+    const state = new Map<string, FileTensor>();
+    for (const name of this.names(prefix)) {
+      state.set(name.slice(prefix.length), {
+        shape: this.shape(name),
+        data: await this.input(name),
+      });
+    }
+    return state;
+  }
+
+  /**
+   * Reads a tensor without counting it as looked at.
+   *
+   * @param name Its name.
+   * @returns Its elements; integers as numbers.
+   * @throws {UserError} If the file has no such tensor.
+   */
+  async expected(name: string): Promise<Float32Array> {
+    return this.isInteger(name)
+      ? Float32Array.from(await this.#reader.int32(name))
+      : await this.#reader.float32(name);
+  }
+
+  /**
+   * Compares a tensor with what the engine computed: `|found − expected| ≤ 10 maxAbs + 2e-6 scale`, integers exactly.
+   *
+   * @param name Its name.
    * @param found The engine's numbers, in the file's order of axes.
-   * @param options `group`: line of the report, default the name itself; `only`: the elements to compare, default all;
-   * `zero`: the tensor is analytically zero and only noise is stored.
+   * @param options Group, elements, analytic zero.
+   * @throws {UserError} If the file has no such tensor.
    */
   async compare(
     name: string,
     found: ArrayLike<number>,
-    options: { group?: string; only?: (index: number) => boolean; zero?: boolean } = {},
+    options: CompareOptions = {},
   ): Promise<void> {
     const expected = await this.input(name);
-    const integer = this.#reader.entries.get(name)!.dtype === "I32";
-    const scale = expected.reduce(
-      (most, value) => Number.isFinite(value) ? Math.max(most, Math.abs(value)) : most,
-      0,
-    );
-    const entry = this.#tolerances[name];
-    let tolerance = SUMMATION_ORDER_FACTOR * (entry?.max_abs ?? 0) +
-      SCALE_SHARE * (entry?.scale ?? scale);
-    if (options.zero || (scale < ZERO_SCALE && !integer)) tolerance = ZERO_NOISE;
-    if (integer) tolerance = 0;
+    const { group = name, only } = options;
+    const known = this.#tolerances.get(name);
+    const scale = known?.scale ?? largest(expected);
+    const integer = this.isInteger(name);
+    const zero = options.zero ?? (!integer && scale < ZERO_SCALE);
+    const tolerance = integer
+      ? 0
+      : zero
+      ? ZERO_NOISE
+      : SUMMATION_ORDER_FACTOR * (known?.maxAbs ?? 0) + SCALE_SHARE * scale;
     let error = 0;
-    const zero = tolerance === ZERO_NOISE;
     for (let i = 0; i < expected.length; i++) {
-      if (options.only && !options.only(i)) continue;
-      const difference = found[i] === expected[i]
-        ? 0
-        : zero
-        ? Math.abs(found[i]!)
-        : Math.abs(found[i]! - expected[i]!);
-      if (!(difference <= error)) error = Number.isNaN(difference) ? Infinity : difference;
+      if (only && !only(i)) continue;
+      const difference = distance(found[i] ?? NaN, zero ? 0 : expected[i] ?? NaN);
+      if (difference > error) error = difference;
     }
-    const problem = found.length === expected.length
-      ? undefined
-      : `expected ${expected.length} numbers, found ${found.length}`;
-    this.#add(options.group ?? name, error, tolerance, problem);
+    this.check(group, error, tolerance);
+    if (found.length !== expected.length) {
+      this.fail(group, `${name}: expected ${expected.length} numbers, found ${found.length}`);
+    }
   }
 
-  /** Adds a check that is not a tensor of the file, such as a parameter count. */
+  /**
+   * Records a check, of a tensor or of anything else.
+   *
+   * @param group Line of the report.
+   * @param error How far the engine is off.
+   * @param tolerance How far it may be.
+   */
   check(group: string, error: number, tolerance: number): void {
-    this.#add(group, error, tolerance, undefined);
+    const passed = error <= tolerance;
+    const known = this.#groups.get(group);
+    const nearer = !known || ratioOf(error, tolerance) > ratioOf(known.error, known.tolerance);
+    this.#groups.set(group, {
+      name: group,
+      error: nearer ? error : known.error,
+      tolerance: nearer ? tolerance : known.tolerance,
+      passed: passed && (known?.passed ?? true),
+      problem: known?.problem,
+    });
   }
 
-  /** Marks tensors as checked in another form, or as not to be reproduced. */
+  /**
+   * Records that something is wrong.
+   *
+   * @param group Line of the report.
+   * @param problem What.
+   */
+  fail(group: string, problem: string): void {
+    this.check(group, Infinity, 0);
+    const result = this.#groups.get(group);
+    if (result) result.problem ??= problem;
+  }
+
+  /**
+   * Counts tensors as looked at, because something equivalent is compared in their place.
+   *
+   * @param names Their names.
+   */
   skip(...names: string[]): void {
     for (const name of names) this.#seen.add(name);
   }
 
   /**
-   * Ends the check of the file.
+   * Ends the check of the file. Tensors that nothing looked at fail, but those that need not be reproduced.
    *
-   * @returns One result a group; tensors that nothing looked at are a failure of their own.
+   * @returns The lines of the report.
    */
   finish(): GroupResult[] {
     const forgotten = this.names().filter((name) =>
       !this.#seen.has(name) && !name.startsWith("INFO.")
     );
     if (forgotten.length > 0) {
-      this.#add(
-        "tensors without a check",
-        Infinity,
-        0,
-        `${forgotten.length}: ${forgotten.slice(0, 5).join(", ")} …`,
-      );
+      const shown = forgotten.slice(0, 5).join(", ") + (forgotten.length > 5 ? ", …" : "");
+      this.fail("tensors without a check", `${forgotten.length}: ${shown}`);
     }
     return [...this.#groups.values()];
   }
-
-  #add(name: string, error: number, tolerance: number, problem: string | undefined): void {
-    const ratio = error === 0 ? 0 : error / Math.max(tolerance, Number.MIN_VALUE);
-    const group = this.#groups.get(name) ??
-      { name, worstError: 0, tolerance, ratio: -1, tensors: 0 };
-    group.tensors++;
-    if (ratio > group.ratio) Object.assign(group, { worstError: error, tolerance, ratio });
-    if (problem) group.problem = problem;
-    this.#groups.set(name, group);
-  }
 }
 
-/** Takes a JSON value as an object. @throws {SyntaxError} If it is not one. */
-export function objectOf(value: Json | undefined, what: string): JsonObject {
-  if (typeof value !== "object" || value === null || isList(value)) {
-    throw new SyntaxError(
-      `Cannot read ${what}: expected an object, found ${JSON.stringify(value)}`,
-    );
-  }
-  return value;
+/**
+ * Reads `tolerances.json`.
+ *
+ * @param value Its content.
+ * @param name Named in errors.
+ * @returns Tolerances by tensor, by file.
+ * @throws {SyntaxError} If it is not laid out as expected.
+ */
+export function tolerancesOf(value: Json, name: string): Map<string, Tolerances> {
+  return new Map(
+    Object.entries(objectOf(value, name)).map(([file, tensors]) => [
+      file,
+      new Map(
+        Object.entries(objectOf(tensors, `${name}: ${file}`)).map(([tensor, entry]) => {
+          const what = `${name}: ${file}: ${tensor}`;
+          const { max_abs: maxAbs, scale } = objectOf(entry, what);
+          return [tensor, { maxAbs: numberOf(maxAbs, what), scale: numberOf(scale, what) }];
+        }),
+      ),
+    ]),
+  );
 }
 
-/** Takes a JSON value as a number. @throws {SyntaxError} If it is not one. */
-export function numberOf(value: Json | undefined, what: string): number {
-  if (typeof value !== "number") {
-    throw new SyntaxError(`Cannot read ${what}: expected a number, found ${JSON.stringify(value)}`);
+/** Largest absolute value of the finite elements. */
+function largest(values: ArrayLike<number>): number {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = Math.abs(values[i] ?? 0);
+    if (Number.isFinite(value) && value > most) most = value;
   }
-  return value;
+  return most;
 }
 
-/** Takes a JSON value as a list of numbers. @throws {SyntaxError} If it is not one. */
-export function numbersOf(value: Json | undefined, what: string): number[] {
-  if (!isList(value)) {
-    throw new SyntaxError(`Cannot read ${what}: expected a list, found ${JSON.stringify(value)}`);
-  }
-  return value.map((element) => numberOf(element, what));
+/** An error in units of its tolerance. */
+function ratioOf(error: number, tolerance: number): number {
+  return error === 0 ? 0 : error / Math.max(tolerance, Number.MIN_VALUE);
 }
 
-/** Takes a JSON value as a list of texts. @throws {SyntaxError} If it is not one. */
-export function textsOf(value: Json | undefined, what: string): string[] {
-  if (!isList(value)) {
-    throw new SyntaxError(`Cannot read ${what}: expected a list, found ${JSON.stringify(value)}`);
-  }
-  return value.map((element) => {
-    if (typeof element !== "string") {
-      throw new SyntaxError(`Cannot read ${what}: expected text, found ${element}`);
-    }
-    return element;
-  });
-}
-
-function isList(value: Json | undefined): value is readonly Json[] {
-  return Array.isArray(value);
+/** Distance of two numbers; equal infinities are no distance apart, and a NaN is infinitely far from everything. */
+function distance(a: number, b: number): number {
+  if (a === b) return 0;
+  const difference = Math.abs(a - b);
+  return Number.isNaN(difference) ? Infinity : difference;
 }

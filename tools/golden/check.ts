@@ -1,0 +1,142 @@
+/** Checks the vector files of a folder against the engine. @module */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import { UserError } from "../../train/errors.ts";
+import { SafetensorsReader } from "../../train/files/safetensors.ts";
+import { fileError } from "../../train/files/file_error.ts";
+import type { FileCheck } from "./file_check.ts";
+import type { Json } from "./json.ts";
+import { checkOps } from "./ops.ts";
+import { type GroupResult, type Tolerances, tolerancesOf, VectorFile } from "./vectors.ts";
+
+const TOLERANCES = "tolerances.json";
+const SUFFIX = ".safetensors";
+
+/** Checks by name of the file. */
+const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
+  ["ops", checkOps],
+]);
+
+/** Files of parts that do not exist yet. */
+const NOT_CHECKED: readonly RegExp[] = [/^metrics$/, /^preprocess$/, /^official_/];
+
+/** What became of one file. */
+export interface FileResult {
+  /** Its name without `.safetensors`. */
+  name: string;
+  /** Lines of the report; none if the file is not checked. */
+  groups: GroupResult[];
+  /** Whether the file was compared; false for files of parts that do not exist yet. */
+  checked: boolean;
+}
+
+/** A folder of vectors. */
+export class VectorFolder {
+  /** The folder. */
+  readonly path: string;
+  /** Files with vectors, without `.safetensors`, in order. */
+  readonly files: readonly string[];
+  readonly #tolerances: ReadonlyMap<string, Tolerances>;
+
+  private constructor(
+    path: string,
+    files: readonly string[],
+    tolerances: ReadonlyMap<string, Tolerances>,
+  ) {
+    this.path = path;
+    this.files = files;
+    this.#tolerances = tolerances;
+  }
+
+  /**
+   * Opens a folder.
+   *
+   * @param path The folder.
+   * @returns The folder.
+   * @throws {UserError} If it does not exist, holds no vectors, or has no tolerances.
+   */
+  static async open(path: string): Promise<VectorFolder> {
+    const files: string[] = [];
+    try {
+      for await (const { name } of Deno.readDir(path)) {
+        if (name.endsWith(SUFFIX)) files.push(name.slice(0, -SUFFIX.length));
+      }
+    } catch (cause) {
+      throw fileError(`read ${path}`, cause);
+    }
+    if (files.length === 0) {
+      throw new UserError(`Cannot check ${path}: expected ${SUFFIX} files, found none`);
+    }
+    return new VectorFolder(path, files.sort(), await readTolerances(`${path}/${TOLERANCES}`));
+  }
+
+  /**
+   * Opens a file of the folder.
+   *
+   * @param name Its name without `.safetensors`.
+   * @returns The open file.
+   * @throws {UserError} If it does not exist or is no safetensors file.
+   * @throws {SyntaxError} If its `config` is malformed.
+   */
+  async file(name: string): Promise<VectorFile> {
+    const reader = await SafetensorsReader.open(`${this.path}/${name}${SUFFIX}`);
+    try {
+      return new VectorFile(reader, this.#tolerances.get(name + SUFFIX) ?? new Map());
+    } catch (error) {
+      reader.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Checks one file.
+   *
+   * @param name Its name without `.safetensors`.
+   * @param gpu The device.
+   * @returns What agreed; a file that is unknown, malformed or lacks a tensor is one failed group.
+   */
+  async check(name: string, gpu: Gpu): Promise<FileResult> {
+    if (NOT_CHECKED.some((pattern) => pattern.test(name))) {
+      return { name, groups: [], checked: false };
+    }
+    const check = CHECKS.get(name);
+    const known = [...CHECKS.keys()].join(", ");
+    if (!check) {
+      return failed(name, `Cannot check ${name}${SUFFIX}: expected one of ${known}`);
+    }
+    try {
+      using file = await this.file(name);
+      await check({ gpu, file, open: (other) => this.file(other) });
+      return { name, groups: file.finish(), checked: true };
+    } catch (error) {
+      if (!isAboutTheFile(error)) throw error;
+      return failed(name, error.message);
+    }
+  }
+}
+
+function failed(name: string, problem: string): FileResult {
+  const group = { name: "file", error: Infinity, tolerance: 0, passed: false, problem };
+  return { name, groups: [group], checked: true };
+}
+
+/** Whether an error says that a file, or what it holds, is not as expected. */
+function isAboutTheFile(error: unknown): error is Error {
+  return [UserError, SyntaxError, TypeError, RangeError].some((kind) => error instanceof kind);
+}
+
+async function readTolerances(path: string): Promise<Map<string, Tolerances>> {
+  let text: string;
+  try {
+    text = await Deno.readTextFile(path);
+  } catch (cause) {
+    throw fileError(`read ${path}`, cause);
+  }
+  try {
+    const value: Json = JSON.parse(text);
+    return tolerancesOf(value, path);
+  } catch (cause) {
+    if (!(cause instanceof SyntaxError)) throw cause;
+    throw new UserError(`Cannot read ${path}: ${cause.message}`, { cause });
+  }
+}

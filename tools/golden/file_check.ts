@@ -1,0 +1,47 @@
+/** What a check of one vector file gets. @module */
+
+import type { Gpu } from "../../kernels/gpu.ts";
+import { loadParameters } from "../../models/weights.ts";
+import type { Module } from "../../nn/module.ts";
+import type { VectorFile } from "./vectors.ts";
+
+/** What a check works with. */
+export interface CheckContext {
+  /** The device. */
+  readonly gpu: Gpu;
+  /** The file to check. */
+  readonly file: VectorFile;
+  /** Opens another file of the same folder, whose tensors this one starts from; dispose it. */
+  readonly open: (name: string) => Promise<VectorFile>;
+}
+
+/**
+ * Compares the tensors of one file with what the engine computes.
+ *
+ * @param context Device and files.
+ */
+export type FileCheck = (context: CheckContext) => Promise<void>;
+
+/**
+ * Loads the weights below a prefix into a module. Names or shapes that do not match are a failure of the file.
+ *
+ * @param module The module.
+ * @param file Where the weights are; failures go there too.
+ * @param options `prefix` of the names in the file; `group`: line of the report.
+ */
+export async function loadState(
+  module: Module,
+  file: VectorFile,
+  options: { prefix: string; group: string },
+): Promise<void> {
+  const { prefix, group } = options;
+  const report = loadParameters(module, await file.state(prefix));
+  const problems = [
+    ...report.missing.map((name) => `expected ${prefix}${name} in the file, found none`),
+    ...report.unexpected.map((name) => `expected ${prefix}${name} in the model, found none`),
+    ...report.mismatched.map(({ name, expected, found }) =>
+      `expected ${prefix}${name} of shape [${expected}], found [${found}]`
+    ),
+  ];
+  for (const problem of problems) file.fail(group, problem);
+}

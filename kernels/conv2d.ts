@@ -1,0 +1,454 @@
+/** Two-dimensional convolution over channels-last activations as implicit matrix products, in parts where an operand passes the largest binding. @module */
+
+import {
+  CONV2D_FORWARD,
+  CONV2D_INPUT_GRADIENT,
+  CONV2D_WEIGHT_GRADIENT,
+} from "./conv2d_addressing.ts";
+import { GpuMemoryError } from "./errors.ts";
+import type { Gpu } from "./gpu.ts";
+import { matmul, productKernel } from "./matmul.ts";
+import type { Addressing, ProductForm } from "./matmul_form.ts";
+import { type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { fits, type Window, windowOf } from "./matmul_window.ts";
+import { reduce } from "./reduce.ts";
+import { type Slice, subslice } from "./slice.ts";
+
+/** Sizes of a convolution. */
+export interface Conv2dGeometry {
+  /** Images. */
+  batch: number;
+  /** Height of the input, in pixels. */
+  height: number;
+  /** Width of the input, in pixels. */
+  width: number;
+  /** Channels of the input. */
+  inputs: number;
+  /** Channels of the output. */
+  outputs: number;
+  /** Extents of the kernel. */
+  kernel: readonly [height: number, width: number];
+  /** Distance of neighboring kernel positions, in pixels of the input, along both axes. */
+  stride: number;
+  /** Zeros around the input, in pixels. */
+  padding: readonly [top: number, bottom: number, left: number, right: number];
+}
+
+/**
+ * Computes the size of a convolution's output.
+ *
+ * @param geometry Sizes.
+ * @returns Height and width in pixels; below 1 where the kernel does not fit the padded input.
+ */
+export function conv2dOutputSize(
+  geometry: Omit<Conv2dGeometry, "batch" | "inputs" | "outputs">,
+): { outHeight: number; outWidth: number } {
+  const { height, width, kernel, stride, padding: [top, bottom, left, right] } = geometry;
+  return {
+    outHeight: Math.floor((height + top + bottom - kernel[0]) / stride) + 1,
+    outWidth: Math.floor((width + left + right - kernel[1]) / stride) + 1,
+  };
+}
+
+/** Images, and lines of each, that one dispatch handles: begin and end. */
+interface Part {
+  images: Span;
+  lines: Span;
+}
+
+type Span = readonly [begin: number, end: number];
+
+interface Operand {
+  slice: Slice;
+  /** Elements of one line, such as width × channels. */
+  lineSize: number;
+  /** Lines of one image; 0 for an operand that has no images. */
+  imageLines: number;
+  /** The lines that a part touches, within each image. */
+  lines: (part: Part) => Span;
+}
+
+/** One of the three products of a convolution. */
+interface Pass {
+  addressing: Addressing;
+  geometry: Conv2dGeometry;
+  a: Operand;
+  b: Operand;
+  c: Operand;
+  bias?: Slice | undefined;
+  tile: Tile;
+  form: ProductForm;
+  /** Lines of an image over which parts divide. */
+  lines: number;
+  /** Rows and columns of the product, and how many such products (phases, or taps times shares) a part has. */
+  grid: (part: Part) => { rows: number; columns: number; products: number };
+  params: (part: Part) => Record<string, number>;
+}
+
+/** A 1×1 convolution of every pixel is a plain product. */
+function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
+  return kernel[0] === 1 && kernel[1] === 1 && stride === 1 && padding.every((pad) => pad === 0);
+}
+
+function clampSpan(begin: number, end: number, extent: number): Span {
+  const first = Math.min(Math.max(0, begin), extent - 1);
+  return [first, Math.max(first + 1, Math.min(end, extent))];
+}
+
+/** Input lines that the taps of some output lines meet. */
+function inputLines(geometry: Conv2dGeometry, [begin, end]: Span): Span {
+  const { stride, padding: [top], kernel: [kernelHeight], height } = geometry;
+  return clampSpan(begin * stride - top, (end - 1) * stride - top + kernelHeight, height);
+}
+
+function activation(
+  slice: Slice,
+  size: { height: number; width: number; channels: number },
+  lines: (part: Part) => Span,
+): Operand {
+  return { slice, lineSize: size.width * size.channels, imageLines: size.height, lines };
+}
+
+function weights(slice: Slice, { kernel, inputs, outputs }: Conv2dGeometry): Operand {
+  const size = kernel[0] * kernel[1] * inputs * outputs;
+  return { slice, lineSize: size, imageLines: 0, lines: () => [0, 1] };
+}
+
+function windowFor(gpu: Gpu, operand: Operand, part: Part): Window {
+  const { slice, lineSize, imageLines } = operand;
+  const [begin, end] = operand.lines(part);
+  return windowOf(gpu, slice, {
+    first: (part.images[0] * imageLines + begin) * lineSize,
+    end: ((part.images[1] - 1) * imageLines + end) * lineSize,
+  });
+}
+
+/** Cuts a pass into images, and an image into lines, until every operand and the grid are within the adapter's limits. */
+function partsOf(
+  gpu: Gpu,
+  pass: Pass,
+  part: Part = { images: [0, pass.geometry.batch], lines: [0, pass.lines] },
+): Part[] {
+  const bound = [pass.a, pass.b, pass.c].every((operand) =>
+    fits(gpu, windowFor(gpu, operand, part))
+  );
+  const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
+  if (bound && pass.grid(part).rows <= limit * tileRows(pass.tile)) return [part];
+  const axis = part.images[1] - part.images[0] > 1 ? "images" : "lines";
+  const [begin, end] = part[axis];
+  if (end - begin < 2) {
+    throw new GpuMemoryError(
+      `Cannot bind ${pass.addressing.name}: expected one line of an image and the weights within ${gpu.maxBindingBytes} bytes each`,
+    );
+  }
+  const middle = begin + Math.ceil((end - begin) / 2);
+  return [
+    ...partsOf(gpu, pass, { ...part, [axis]: [begin, middle] }),
+    ...partsOf(gpu, pass, { ...part, [axis]: [middle, end] }),
+  ];
+}
+
+function runPart(gpu: Gpu, pass: Pass, part: Part): void {
+  const { addressing, geometry, tile, form, bias } = pass;
+  const { outHeight, outWidth } = conv2dOutputSize(geometry);
+  const { rows, columns, products } = pass.grid(part);
+  const windows = {
+    a: windowFor(gpu, pass.a, part),
+    b: windowFor(gpu, pass.b, part),
+    c: windowFor(gpu, pass.c, part),
+  };
+  const offset = (name: "a" | "b" | "c"): number =>
+    windows[name].origin + part.images[0] * pass[name].imageLines * pass[name].lineSize;
+  gpu.run(productKernel(tile, form, addressing), addressing.name, {
+    buffers: {
+      a: windows.a.slice,
+      b: windows.b.slice,
+      c: windows.c.slice,
+      ...(bias && { bias }),
+    },
+    params: {
+      alpha: 1,
+      m: rows,
+      n: columns,
+      inputs: geometry.inputs,
+      outputs: geometry.outputs,
+      height: geometry.height,
+      width: geometry.width,
+      outHeight,
+      outWidth,
+      kernelHeight: geometry.kernel[0],
+      kernelWidth: geometry.kernel[1],
+      stride: geometry.stride,
+      padTop: geometry.padding[0],
+      padLeft: geometry.padding[2],
+      firstLine: part.lines[0],
+      lines: part.lines[1] - part.lines[0],
+      aOffset: offset("a"),
+      bOffset: offset("b"),
+      cOffset: offset("c"),
+      ...pass.params(part),
+    },
+    workgroups: [
+      Math.ceil(columns / tileColumns(tile)),
+      Math.ceil(rows / tileRows(tile)),
+      products,
+    ],
+  });
+}
+
+/** Whether operands of these channels can be loaded four at a time. */
+function byFour(slice: Slice, channels: number): boolean {
+  return channels % 4 === 0 && slice.offsetBytes % 16 === 0;
+}
+
+/**
+ * `y = conv(x, weight) + bias`.
+ *
+ * @param gpu The device.
+ * @param buffers `x` (batch, height, width, inputs), `weight` (kernelHeight, kernelWidth, inputs, outputs), `bias` (outputs) and, written,
+ * `y` (batch, outHeight, outWidth, outputs).
+ * @param geometry Sizes.
+ * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ */
+export function conv2dForward(
+  gpu: Gpu,
+  buffers: { x: Slice; weight: Slice; bias?: Slice | undefined; y: Slice },
+  geometry: Conv2dGeometry,
+): void {
+  const { x, weight, bias, y } = buffers;
+  const { batch, height, width, inputs, outputs } = geometry;
+  if (isPointwise(geometry)) {
+    matmul(gpu, {
+      a: { slice: x },
+      b: { slice: weight },
+      c: { slice: y },
+      rows: batch * height * width,
+      columns: outputs,
+      inner: inputs,
+      bias,
+    });
+    return;
+  }
+  const { outHeight, outWidth } = conv2dOutputSize(geometry);
+  const shape = { rows: batch * outHeight * outWidth, columns: outputs, inner: inputs };
+  const tile = tileFor(shape, gpu.adapter);
+  const input = { height, width, channels: inputs };
+  const output = { height: outHeight, width: outWidth, channels: outputs };
+  const pass: Pass = {
+    addressing: CONV2D_FORWARD,
+    geometry,
+    a: activation(x, input, ({ lines }) => inputLines(geometry, lines)),
+    b: weights(weight, geometry),
+    c: activation(y, output, ({ lines }) => lines),
+    bias,
+    tile,
+    form: {
+      aAlong: "inner",
+      bAlong: "columns",
+      aVector: byFour(x, inputs),
+      bVector: byFour(weight, outputs) && tile.columns % 4 === 0,
+      cVector: byFour(y, outputs) && tile.columns % 4 === 0,
+      bias: bias !== undefined,
+      accumulate: false,
+    },
+    lines: outHeight,
+    grid: ({ images, lines }) => ({
+      rows: (images[1] - images[0]) * (lines[1] - lines[0]) * outWidth,
+      columns: outputs,
+      products: 1,
+    }),
+    params: () => ({ biasOffset: 0 }),
+  };
+  for (const part of partsOf(gpu, pass)) runPart(gpu, pass, part);
+}
+
+/**
+ * Gradient of a convolution by its input.
+ *
+ * @param gpu The device.
+ * @param buffers `dy` (batch, outHeight, outWidth, outputs), `weight` (kernelHeight, kernelWidth, inputs, outputs) and, written, `dx`
+ * (batch, height, width, inputs).
+ * @param geometry Sizes.
+ * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ */
+export function conv2dInputGradient(
+  gpu: Gpu,
+  buffers: { dy: Slice; weight: Slice; dx: Slice },
+  geometry: Conv2dGeometry,
+): void {
+  const { dy, weight, dx } = buffers;
+  const { batch, height, width, inputs, outputs, stride, padding, kernel } = geometry;
+  if (isPointwise(geometry)) {
+    matmul(gpu, {
+      a: { slice: dy },
+      b: { slice: weight },
+      c: { slice: dx },
+      rows: batch * height * width,
+      columns: inputs,
+      inner: outputs,
+      transposeB: true,
+    });
+    return;
+  }
+  const { outHeight, outWidth } = conv2dOutputSize(geometry);
+  const phaseHeight = Math.ceil(height / stride);
+  const phaseWidth = Math.ceil(width / stride);
+  const shape = { rows: batch * phaseHeight * phaseWidth, columns: inputs, inner: outputs };
+  const tile = tileFor(shape, gpu.adapter);
+  const input = { height, width, channels: inputs };
+  const output = { height: outHeight, width: outWidth, channels: outputs };
+  const pass: Pass = {
+    addressing: CONV2D_INPUT_GRADIENT,
+    geometry,
+    a: activation(dy, output, ({ lines: [begin, end] }) =>
+      clampSpan(
+        Math.floor((begin * stride + padding[0] - kernel[0] + 1) / stride),
+        Math.floor((end * stride - 1 + padding[0]) / stride) + 1,
+        outHeight,
+      )),
+    b: weights(weight, geometry),
+    c: activation(
+      dx,
+      input,
+      ({ lines: [begin, end] }) => clampSpan(begin * stride, end * stride, height),
+    ),
+    tile,
+    form: {
+      aAlong: "inner",
+      bAlong: "inner",
+      aVector: byFour(dy, outputs),
+      bVector: byFour(weight, outputs),
+      cVector: byFour(dx, inputs) && tile.columns % 4 === 0,
+      bias: false,
+      accumulate: false,
+    },
+    lines: phaseHeight,
+    grid: ({ images, lines }) => ({
+      rows: (images[1] - images[0]) * (lines[1] - lines[0]) * phaseWidth,
+      columns: inputs,
+      products: stride * stride,
+    }),
+    params: () => ({ phaseWidth }),
+  };
+  for (const part of partsOf(gpu, pass)) runPart(gpu, pass, part);
+}
+
+/** Partial sums of a weight gradient run over at most this many pixels: longer chains of additions lose digits. */
+const PIXELS_PER_SUM = 2048;
+/** Workgroups that keep an adapter busy. */
+const BUSY_WORKGROUPS = { software: 8, gpu: 256 };
+/** More workgroups never pay where a partial sum has fewer pixels than this. */
+const FEWEST_PIXELS_PER_SUM = 128;
+
+/**
+ * Gradient of a convolution by its weight. The pixels are divided into shares, whose partial sums are then added: always in the same
+ * order.
+ *
+ * @param gpu The device.
+ * @param buffers `x` (batch, height, width, inputs), `dy` (batch, outHeight, outWidth, outputs) and, written, `dweight` (kernelHeight,
+ * kernelWidth, inputs, outputs).
+ * @param geometry Sizes.
+ * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ */
+export function conv2dWeightGradient(
+  gpu: Gpu,
+  buffers: { x: Slice; dy: Slice; dweight: Slice },
+  geometry: Conv2dGeometry,
+): void {
+  const { x, dy, dweight } = buffers;
+  const { batch, height, width, inputs, outputs, kernel } = geometry;
+  if (isPointwise(geometry)) {
+    matmul(gpu, {
+      a: { slice: x },
+      b: { slice: dy },
+      c: { slice: dweight },
+      rows: inputs,
+      columns: outputs,
+      inner: batch * height * width,
+      transposeA: true,
+    });
+    return;
+  }
+  const { outHeight, outWidth } = conv2dOutputSize(geometry);
+  const taps = kernel[0] * kernel[1];
+  const size = taps * inputs * outputs;
+  const tile = tileFor(
+    { rows: inputs, columns: outputs, inner: batch * outHeight * outWidth },
+    gpu.adapter,
+  );
+  const workgroups = taps * Math.ceil(inputs / tileRows(tile)) *
+    Math.ceil(outputs / tileColumns(tile));
+  const shares = ({ images, lines }: Part): number => {
+    const allLines = (images[1] - images[0]) * (lines[1] - lines[0]);
+    const pixels = allLines * outWidth;
+    const busy = Math.min(
+      BUSY_WORKGROUPS[gpu.adapter.software ? "software" : "gpu"] / workgroups,
+      pixels / FEWEST_PIXELS_PER_SUM,
+    );
+    return Math.min(allLines, Math.ceil(Math.max(1, busy, pixels / PIXELS_PER_SUM)));
+  };
+  const input = { height, width, channels: inputs };
+  const output = { height: outHeight, width: outWidth, channels: outputs };
+  const pass = (target: Slice, shares: (part: Part) => number, accumulate: boolean): Pass => ({
+    addressing: CONV2D_WEIGHT_GRADIENT,
+    geometry,
+    a: activation(x, input, ({ lines }) => inputLines(geometry, lines)),
+    b: activation(dy, output, ({ lines }) => lines),
+    c: {
+      slice: target,
+      lineSize: target.bytes / 4,
+      imageLines: 0,
+      lines: () => [0, 1],
+    },
+    tile,
+    form: {
+      aAlong: "rows",
+      bAlong: "columns",
+      aVector: byFour(x, inputs) && tile.rows % 4 === 0,
+      bVector: byFour(dy, outputs) && tile.columns % 4 === 0,
+      cVector: byFour(dweight, outputs) && tile.columns % 4 === 0,
+      bias: false,
+      accumulate,
+    },
+    lines: outHeight,
+    grid: (part) => ({ rows: inputs, columns: outputs, products: taps * shares(part) }),
+    params: (part) => ({ images: part.images[1] - part.images[0], splits: shares(part) }),
+  });
+  const parts = partsOf(gpu, pass(dweight, () => 1, false));
+  const slots = parts.reduce((sum, part) => sum + shares(part), 0);
+  if (slots === 1 || 4 * slots * size > gpu.maxBindingBytes) {
+    for (const [i, part] of parts.entries()) runPart(gpu, pass(dweight, () => 1, i > 0), part);
+    return;
+  }
+  const sums = gpu.acquire(4 * slots * size, "partial sums of a weight gradient");
+  let slot = 0;
+  for (const part of parts) {
+    const target = subslice(sums, 4 * slot * size, 4 * shares(part) * size);
+    runPart(gpu, pass(target, shares, false), part);
+    slot += shares(part);
+  }
+  reduce(gpu, "sum", { a: sums, y: dweight, outer: 1, length: slots, inner: size });
+  gpu.release(sums);
+}
+
+/**
+ * Gradient of a convolution by its bias: the sum over all pixels.
+ *
+ * @param gpu The device.
+ * @param buffers `dy` (batch, outHeight, outWidth, outputs) and, written, `dbias` (outputs).
+ * @param geometry Sizes.
+ */
+export function conv2dBiasGradient(
+  gpu: Gpu,
+  buffers: { dy: Slice; dbias: Slice },
+  geometry: Conv2dGeometry,
+): void {
+  const { outHeight, outWidth } = conv2dOutputSize(geometry);
+  reduce(gpu, "sum", {
+    a: buffers.dy,
+    y: buffers.dbias,
+    outer: 1,
+    length: geometry.batch * outHeight * outWidth,
+    inner: geometry.outputs,
+  });
+}

@@ -1,0 +1,164 @@
+/** Launchers of optim.wgsl: Adam, averages, accumulation and exchange of parameters, in place. @module */
+
+import common from "./common.wgsl" with { type: "text" };
+import type { Gpu } from "./gpu.ts";
+import { defineKernel } from "./kernel.ts";
+import source from "./optim.wgsl" with { type: "text" };
+import { reduce } from "./reduce.ts";
+import { type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
+
+const kernel = defineKernel("optim", common, source);
+const UNUSED = Object.fromEntries([...kernel.fields.keys()].map((name) => [name, 0]));
+
+function launch(
+  gpu: Gpu,
+  entryPoint: string,
+  options: {
+    buffers: Record<string, Slice>;
+    whole?: Record<string, Slice>;
+    params?: Record<string, number>;
+  },
+): void {
+  const { buffers, whole, params } = options;
+  const count = buffers.y!.bytes / 4;
+  const operation = `optim.${entryPoint}`;
+  for (const range of splitRows(gpu, count, { rowBytes: [4], operation })) {
+    const parts: Record<string, Slice> = { ...whole };
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
+    gpu.run(kernel, entryPoint, {
+      buffers: parts,
+      params: { ...UNUSED, ...params, count: range.count },
+      threads: range.count,
+    });
+  }
+}
+
+/** Options of {@linkcode adamStep}. */
+export interface AdamStepOptions {
+  /** Updated in place. */
+  parameter: Slice;
+  /** As long as the parameter. */
+  gradient: Slice;
+  /** Running mean of gradients, updated in place. */
+  firstMoment: Slice;
+  /** Running mean of squared gradients, updated in place. */
+  secondMoment: Slice;
+  /** One element: norm of all gradients. Nothing is updated unless it is finite. */
+  norm: Slice;
+  /** Largest norm; the gradient is multiplied by `min(1, maxNorm / (norm + 1e-6))`. Default: not clipped. */
+  maxNorm?: number | undefined;
+  /** Number of this step, from 1. */
+  step: number;
+  /** Learning rate. */
+  learningRate: number;
+  /** Decays of the two running means. */
+  betas: readonly [number, number];
+  /** Added to the root of the second moment. */
+  eps: number;
+  /** Weight decay. */
+  weightDecay: number;
+  /** Whether weight decay shrinks the parameter itself (AdamW) or adds to the gradient (Adam). */
+  decoupled: boolean;
+}
+
+/**
+ * One step of Adam or AdamW for one parameter.
+ *
+ * @param gpu The device.
+ * @param options Slices and hyperparameters.
+ */
+export function adamStep(gpu: Gpu, options: AdamStepOptions): void {
+  const { parameter, gradient, firstMoment, secondMoment, norm, maxNorm } = options;
+  const { step, learningRate, betas, eps, weightDecay, decoupled } = options;
+  launch(gpu, "adam", {
+    buffers: {
+      y: parameter,
+      x: gradient,
+      first_moment: firstMoment,
+      second_moment: secondMoment,
+    },
+    whole: { norm },
+    params: {
+      decoupled: decoupled ? 1 : 0,
+      clip: maxNorm === undefined ? 0 : 1,
+      max_norm: maxNorm ?? 0,
+      beta2: betas[1],
+      one_minus_beta1: 1 - betas[0],
+      one_minus_beta2: 1 - betas[1],
+      eps,
+      step_size: learningRate / (1 - betas[0] ** step),
+      root_correction: Math.sqrt(1 - betas[1] ** step),
+      weight_decay: weightDecay,
+      shrink: 1 - learningRate * weightDecay,
+    },
+  });
+}
+
+/**
+ * Norm of all elements of several slices together: `sqrt(Σ x²)`.
+ *
+ * @param gpu The device.
+ * @param slices At least one.
+ * @param norm Receives the norm, one element.
+ */
+export function globalNorm(gpu: Gpu, slices: readonly Slice[], norm: Slice): void {
+  const squares = gpu.acquire(4 * slices.length, "squared norms of gradients");
+  for (const [i, a] of slices.entries()) {
+    const y = subslice(squares, 4 * i, 4);
+    reduce(gpu, "sum_squares", { a, y, outer: 1, length: a.bytes / 4, inner: 1 });
+  }
+  const total = gpu.acquire(4, "the squared norm of all gradients");
+  reduce(gpu, "sum", { a: squares, y: total, outer: 1, length: slices.length, inner: 1 });
+  launch(gpu, "root", { buffers: { y: norm, x: total } });
+  gpu.release(squares);
+  gpu.release(total);
+}
+
+/**
+ * The factor that clips gradients of a given norm: `min(1, maxNorm / (norm + 1e-6))`.
+ *
+ * @param gpu The device.
+ * @param options `norm` and `factor`, one element each; `maxNorm`.
+ */
+export function clipFactor(
+  gpu: Gpu,
+  options: { norm: Slice; factor: Slice; maxNorm: number },
+): void {
+  const { norm, factor, maxNorm } = options;
+  launch(gpu, "clip_factor", { buffers: { y: factor, x: norm }, params: { max_norm: maxNorm } });
+}
+
+/**
+ * `average -= (1 - decay) (average - x)`, in place.
+ *
+ * @param gpu The device.
+ * @param options Equally long `average` and `x`; `oneMinusDecay`.
+ */
+export function averageStep(
+  gpu: Gpu,
+  options: { average: Slice; x: Slice; oneMinusDecay: number },
+): void {
+  const { average, x, oneMinusDecay } = options;
+  launch(gpu, "average", { buffers: { y: average, x }, params: { alpha: oneMinusDecay } });
+}
+
+/**
+ * `sum += factor x`, in place.
+ *
+ * @param gpu The device.
+ * @param options Equally long `sum` and `x`; `factor`.
+ */
+export function accumulate(gpu: Gpu, options: { sum: Slice; x: Slice; factor: number }): void {
+  const { sum, x, factor } = options;
+  launch(gpu, "accumulate", { buffers: { y: sum, x }, params: { alpha: factor } });
+}
+
+/**
+ * Exchanges the contents of two slices.
+ *
+ * @param gpu The device.
+ * @param options Equally long `a` and `b`, of different buffers.
+ */
+export function exchange(gpu: Gpu, options: { a: Slice; b: Slice }): void {
+  launch(gpu, "exchange", { buffers: { y: options.a, other: options.b } });
+}

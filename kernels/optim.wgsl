@@ -1,0 +1,74 @@
+// Updates of parameters in place.
+
+// adam: see its comment; average: `alpha` is 1 minus the decay; accumulate: `alpha` is the factor. Unused fields are 0.
+struct Params {
+  count: u32, decoupled: u32, clip: u32,
+  max_norm: f32, beta2: f32, one_minus_beta1: f32, one_minus_beta2: f32,
+  eps: f32, step_size: f32, root_correction: f32, weight_decay: f32, shrink: f32, alpha: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(2) var<storage, read> x: array<f32>;
+@group(0) @binding(3) var<storage, read_write> first_moment: array<f32>;
+@group(0) @binding(4) var<storage, read_write> second_moment: array<f32>;
+@group(0) @binding(5) var<storage, read> norm: array<f32>;
+@group(0) @binding(3) var<storage, read_write> other: array<f32>;
+
+fn clipFactor(gradient_norm: f32) -> f32 {
+  return min(1.0, params.max_norm / (gradient_norm + 1e-6));
+}
+
+// One step of Adam for parameter y with gradient x. The gradient is clipped by the norm of all. Where that is not finite, neither
+// parameters nor moments change. step_size = learning rate / (1 - beta1^t), root_correction =
+// sqrt(1 - beta2^t), shrink = 1 - learning rate * weight decay; the host computes them in double precision.
+@compute @workgroup_size(THREADS)
+fn adam(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i >= params.count || !isFinite(norm[0])) { return; }
+  let factor = select(1.0, clipFactor(norm[0]), params.clip > 0u);
+  var p = y[i];
+  var g = factor * x[i];
+  if (params.decoupled > 0u) { p *= params.shrink; } else { g += params.weight_decay * p; }
+  let m = first_moment[i] + params.one_minus_beta1 * (g - first_moment[i]);
+  let v = params.beta2 * second_moment[i] + params.one_minus_beta2 * g * g;
+  first_moment[i] = m;
+  second_moment[i] = v;
+  y[i] = p - params.step_size * (m / (sqrt(v) / params.root_correction + params.eps));
+}
+
+// One invocation: y = sqrt(x), the norm from the sum of squares.
+@compute @workgroup_size(THREADS)
+fn root(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  if (flatIndex(w, n, l) == 0u) { y[0] = sqrt(x[0]); }
+}
+
+// One invocation: y = factor of gradients whose norm is x.
+@compute @workgroup_size(THREADS)
+fn clip_factor(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  if (flatIndex(w, n, l) == 0u) { y[0] = clipFactor(x[0]); }
+}
+
+// y -= alpha (y - x)
+@compute @workgroup_size(THREADS)
+fn average(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i < params.count) { y[i] = y[i] - params.alpha * (y[i] - x[i]); }
+}
+
+// y += alpha x
+@compute @workgroup_size(THREADS)
+fn accumulate(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i < params.count) { y[i] = y[i] + params.alpha * x[i]; }
+}
+
+// Exchanges y and other.
+@compute @workgroup_size(THREADS)
+fn exchange(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i >= params.count) { return; }
+  let kept = y[i];
+  y[i] = other[i];
+  other[i] = kept;
+}

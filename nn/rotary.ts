@@ -76,8 +76,8 @@ export function rotary(x: Tensor, table: Operand, options: RotaryOptions = {}): 
   const turn = (from: Tensor, direction: 1 | -1): Tensor => {
     const to = from.tape.alloc(x.shape);
     copyHeads(from.tape.gpu, {
-      source: wholeView(from, heads * headDim),
-      target: wholeView(to, heads * headDim),
+      source: viewOf(from),
+      target: viewOf(to),
       batch,
       tokens,
       heads,
@@ -129,29 +129,11 @@ export function splitHeads(qkv: Tensor, table: Operand, options: SplitHeadsOptio
     );
   }
   checkTable(table, { headDim, positions: firstPosition + tokens });
-  const parts = [
-    { heads, offset: 0, turned: true },
-    { heads: kvHeads, offset: heads * headDim, turned: true },
-    { heads: kvHeads, offset: (heads + kvHeads) * headDim, turned: false },
-  ];
   const { tape } = qkv;
-  const columnsOf = (x: Tensor, offset: number): HeadsView => ({
-    ...wholeView(x, columns),
-    offset,
-  });
-  const outputs = parts.map((part) => {
-    const y = tape.alloc([batch, tokens, part.heads, headDim]);
-    copyHeads(tape.gpu, {
-      source: columnsOf(qkv, part.offset),
-      target: wholeView(y, part.heads * headDim),
-      batch,
-      tokens,
-      heads: part.heads,
-      headDim,
-      ...(part.turned ? { rotation: { table: table.storage, firstPosition, direction: 1 } } : {}),
-    });
-    return y;
-  });
+  const counts = [heads, kvHeads, kvHeads];
+  const outputs = counts.map((count) => tape.alloc([batch, tokens, count, headDim]));
+  const shared = { headDim, heads: counts, rotation: { table, firstPosition } };
+  moveParts(qkv, outputs.map((y) => viewOf(y)), { ...shared, direction: 1 });
   tape.recordNode({
     op: "splitHeads",
     inputs: [qkv],
@@ -160,21 +142,8 @@ export function splitHeads(qkv: Tensor, table: Operand, options: SplitHeadsOptio
       const dqkv = tape.alloc(qkv.shape);
       // A part that the loss does not depend on has no gradient.
       if (gradients.includes(undefined)) tape.gpu.clear(dqkv.storage);
-      for (const [i, part] of parts.entries()) {
-        const dy = gradients[i];
-        if (!dy) continue;
-        copyHeads(tape.gpu, {
-          source: wholeView(dy, part.heads * headDim),
-          target: columnsOf(dqkv, part.offset),
-          batch,
-          tokens,
-          heads: part.heads,
-          headDim,
-          ...(part.turned
-            ? { rotation: { table: table.storage, firstPosition, direction: -1 } }
-            : {}),
-        });
-      }
+      const views = gradients.map((dy) => dy && viewOf(dy));
+      moveParts(dqkv, views, { ...shared, direction: -1 });
       return [dqkv];
     },
   });
@@ -182,13 +151,67 @@ export function splitHeads(qkv: Tensor, table: Operand, options: SplitHeadsOptio
   return { query: query!, key: key!, value: value! };
 }
 
-/** A contiguous (batch, tokens, columns) array as a view. */
-function wholeView(x: Operand, columns: number): HeadsView {
+/**
+ * Moves the parts [query | key | value] of a fused projection out of it (direction 1) or into it (-1); query and key are turned by
+ * their position on the way, forward or back.
+ *
+ * @param qkv (batch, tokens, columns).
+ * @param views Where each part goes to or comes from; a part without a view is left out.
+ * @param options Elements a head, heads of each part, table and first position, direction.
+ */
+export function moveParts(
+  qkv: Tensor,
+  views: readonly (HeadsView | undefined)[],
+  options: {
+    headDim: number;
+    heads: readonly number[];
+    rotation: { table: Operand; firstPosition: number };
+    direction: 1 | -1;
+  },
+): void {
+  const [batch, tokens, columns] = qkv.shape as [number, number, number];
+  const { headDim, heads, rotation, direction } = options;
+  const { storage: table } = rotation.table;
+  let offset = 0;
+  for (const [part, view] of views.entries()) {
+    const whole = {
+      slice: qkv.storage,
+      batchStride: tokens * columns,
+      tokenStride: columns,
+      offset,
+    };
+    offset += heads[part]! * headDim;
+    if (!view) continue;
+    copyHeads(qkv.tape.gpu, {
+      source: direction === 1 ? whole : view,
+      target: direction === 1 ? view : whole,
+      batch,
+      tokens,
+      heads: heads[part]!,
+      headDim,
+      // Values do not turn.
+      ...(part < 2
+        ? { rotation: { table, firstPosition: rotation.firstPosition, direction } }
+        : {}),
+    });
+  }
+}
+
+/**
+ * Sees (batch, tokens, heads, headDim) as a view.
+ *
+ * @param x The heads.
+ * @param first First token of the view. Default 0.
+ * @returns The view from that token on.
+ */
+export function viewOf(x: Operand, first = 0): HeadsView {
+  const [, tokens, heads, headDim] = x.shape as [number, number, number, number];
+  const width = heads * headDim;
   return {
     slice: x.storage,
-    batchStride: x.shape[1]! * columns,
-    tokenStride: columns,
-    offset: 0,
+    batchStride: tokens * width,
+    tokenStride: width,
+    offset: first * width,
   };
 }
 

@@ -1,0 +1,112 @@
+// What the quantizer's forward does outside its passes over the codebook: merging the lanes' results, lookup, counting.
+
+struct Params {
+  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, accumulate: u32, scale: f32, inverseTemperature: f32,
+}
+
+struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMoment: f32 }
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> partials: array<Statistics>;          // (rows, parts)
+@group(0) @binding(2) var<storage, read_write> merged: array<Statistics>;      // (rows)
+@group(0) @binding(3) var<storage, read_write> rowStatistics: array<vec4f>;    // (rows): max, log Σ at 1, log Σ at T, entropy at T
+@group(0) @binding(4) var<storage, read_write> indices: array<u32>;            // (rows)
+@group(0) @binding(5) var<storage, read_write> rowEntropies: array<f32>;       // (rows)
+
+@group(0) @binding(1) var<storage, read> chosen: array<u32>;                   // (rows)
+@group(0) @binding(2) var<storage, read> codebook: array<f32>;                 // (codes, depth)
+@group(0) @binding(3) var<storage, read_write> zq: array<f32>;                 // (rows, depth)
+@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;     // (codes)
+@group(0) @binding(5) var<storage, read_write> codeAffine: array<vec2f>;       // (codes): factor, summand
+
+@group(0) @binding(1) var<storage, read> averageParts: array<f32>;             // (parts, codes)
+@group(0) @binding(2) var<storage, read_write> average: array<f32>;            // (codes)
+
+@group(0) @binding(1) var<storage, read> probabilities: array<f32>;            // (codes)
+@group(0) @binding(2) var<storage, read_write> entropyTerms: array<f32>;       // (codes)
+
+fn combine(a: Statistics, b: Statistics) -> Statistics {
+  let equal = abs(a.maximum - b.maximum) <= 0x1p-25;
+  let takeB = select(b.maximum > a.maximum, b.code < a.code, equal);
+  let maximum = select(a.maximum, b.maximum, takeB);
+  let da = a.maximum - maximum;
+  let db = b.maximum - maximum;
+  let fa = decay(da * params.inverseTemperature);
+  let fb = decay(db * params.inverseTemperature);
+  return Statistics(
+    maximum,
+    select(a.code, b.code, takeB),
+    decay(da) * a.sum + decay(db) * b.sum,
+    fa * a.sharpSum + fb * b.sharpSum,
+    fa * (a.sharpMoment + a.sharpSum * da) + fb * (b.sharpMoment + b.sharpSum * db),
+  );
+}
+
+// The statistics of a row from those of the lanes that shared it, and (accumulate) of the codes before these.
+@compute @workgroup_size(THREADS)
+fn mergeStatistics(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = flatIndex(w, n, l);
+  if (row >= params.rows) { return; }
+  var state = partials[row * params.parts];
+  for (var part = 1u; part < params.parts; part++) { state = combine(state, partials[row * params.parts + part]); }
+  if (params.accumulate != 0u) { state = combine(merged[row], state); }
+  merged[row] = state;
+}
+
+@compute @workgroup_size(THREADS)
+fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = flatIndex(w, n, l);
+  if (row >= params.rows) { return; }
+  let state = merged[row];
+  let sharp = preciseLog(state.sharpSum);
+  let entropy = sharp - params.inverseTemperature * state.sharpMoment / state.sharpSum;
+  indices[row] = state.code;
+  rowStatistics[row] = vec4f(state.maximum, preciseLog(state.sum), sharp, entropy);
+  rowEntropies[row] = entropy;
+}
+
+// Copies the chosen codes that lie in this range of the codebook.
+@compute @workgroup_size(THREADS)
+fn lookUp(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let at = flatIndex(w, n, l);
+  if (at >= params.rows * params.depth) { return; }
+  let code = chosen[at / params.depth] - params.firstCode;
+  if (code < params.codes) { zq[at] = codebook[code * params.depth + at % params.depth]; }
+}
+
+// Adds 1 to the count of each chosen code.
+@compute @workgroup_size(THREADS)
+fn countCodes(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let row = flatIndex(w, n, l);
+  if (row >= params.rows) { return; }
+  let code = chosen[row] - params.firstCode;
+  if (code < params.codes) { atomicAdd(&counts[code], 1u); }
+}
+
+// The average probabilities of a range of codes, from their sums over ranges of rows.
+@compute @workgroup_size(THREADS)
+fn mergeAverages(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let code = flatIndex(w, n, l);
+  if (code >= params.codes) { return; }
+  var total = 0.0;
+  for (var part = 0u; part < params.parts; part++) { total += averageParts[part * params.codes + code]; }
+  total *= params.scale;
+  average[code] = select(total, total + average[code], params.accumulate != 0u);
+}
+
+// -p log(p + 1e-5)
+@compute @workgroup_size(THREADS)
+fn averageEntropyTerms(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let code = flatIndex(w, n, l);
+  if (code < params.codes) { entropyTerms[code] = -probabilities[code] * preciseLog(probabilities[code] + 1e-5); }
+}
+
+// Factor and summand that make the largest logit that of the nearest code: by distance, or (scale = 1) by angle.
+@compute @workgroup_size(THREADS)
+fn nearestAffine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let code = flatIndex(w, n, l);
+  if (code >= params.codes) { return; }
+  var squares = 0.0;
+  for (var at = code * params.depth; at < (code + 1u) * params.depth; at++) { squares = fma(codebook[at], codebook[at], squares); }
+  codeAffine[code] = select(vec2f(1.0, -0.5 * squares), vec2f(1.0 / max(sqrt(squares), 1e-12), 0.0), params.scale == 1.0);
+}

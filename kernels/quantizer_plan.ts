@@ -1,0 +1,128 @@
+/** How the quantizer's passes are divided: tiles by adapter, ranges by binding limit, splits by the number of workgroups. @module */
+
+import type { Gpu } from "./gpu.ts";
+import type { QuantizerTile } from "./quantizer_tiles.ts";
+import { type RowRange, splitRows } from "./slice.ts";
+
+/** Extents of a quantization. */
+export interface QuantizerSize {
+  /** Tokens. */
+  rows: number;
+  /** Entries of the codebook. */
+  codes: number;
+  /** Numbers of a token and of a code. */
+  dimensions: number;
+}
+
+/** What a pass computes besides the logits. */
+export type QuantizerTerms = Pick<
+  QuantizerTile,
+  "entropy" | "sharp" | "straightThrough" | "affine"
+>;
+
+/** Workgroups that keep an adapter busy. */
+const SOFTWARE_WORKGROUPS = 16;
+const GPU_WORKGROUPS = 1024;
+
+/**
+ * Chooses the register tile of a pass.
+ *
+ * @param gpu The device.
+ * @param size Extents.
+ * @param terms What the pass computes.
+ * @returns The tile.
+ */
+export function quantizerTile(gpu: Gpu, size: QuantizerSize, terms: QuantizerTerms): QuantizerTile {
+  const { rows, codes, dimensions } = size;
+  const { software } = gpu.adapter;
+  let columns = software ? 16 : 4;
+  if (terms.straightThrough) columns /= 2;
+  while (columns > 2 && columns * gpu.threads > codes) columns /= 2;
+  const tileRows = software ? 16 : 8;
+  return {
+    ...terms,
+    rows: rows < tileRows ? 4 : tileRows,
+    codes: columns,
+    vector: dimensions % 4 === 0,
+  };
+}
+
+/**
+ * Divides the steps of a loop among workgroups.
+ *
+ * @param gpu The device.
+ * @param work `count`: what is looped over; `step`: how much of it an iteration takes; `groups`: workgroups that exist anyway;
+ * `most`: splits allowed.
+ * @returns Number of splits, and how much of the loop each takes.
+ */
+export function splitLoop(
+  gpu: Gpu,
+  work: { count: number; step: number; groups: number; most: number },
+): { splits: number; span: number } {
+  const { count, step, groups, most } = work;
+  const wanted = gpu.adapter.software ? SOFTWARE_WORKGROUPS : GPU_WORKGROUPS;
+  const steps = Math.max(1, Math.ceil(count / step));
+  const splits = Math.max(1, Math.min(steps, Math.ceil(wanted / groups), Math.floor(most)));
+  const span = Math.ceil(steps / splits) * step;
+  return { splits: Math.max(1, Math.ceil(count / span)), span };
+}
+
+/**
+ * Splits the codebook so that a range of codes fits one binding.
+ *
+ * @param gpu The device.
+ * @param size Extents.
+ * @returns The ranges.
+ */
+export function codeRanges(gpu: Gpu, size: QuantizerSize): RowRange[] {
+  return splitRows(gpu, size.codes, {
+    rowBytes: [4 * size.dimensions, 4, 8],
+    operation: "the codebook",
+  });
+}
+
+/**
+ * Splits the tokens so that a range of tokens fits one binding, with scratch of `scratchBytes` a token.
+ *
+ * @param gpu The device.
+ * @param size Extents.
+ * @param scratchBytes Bytes of scratch a token; the scratch starts anew with each range.
+ * @returns The ranges.
+ */
+export function tokenRanges(gpu: Gpu, size: QuantizerSize, scratchBytes: number): RowRange[] {
+  const rowBytes = [4 * size.dimensions, 16, 8, 4];
+  const most = Math.floor(gpu.maxBindingBytes / Math.max(scratchBytes, 1));
+  return splitRows(
+    {
+      maxBindingBytes: Math.min(gpu.maxBindingBytes, most * Math.max(...rowBytes)),
+      offsetAlignment: gpu.offsetAlignment,
+    },
+    size.rows,
+    { rowBytes, operation: "the tokens of a quantizer" },
+  );
+}
+
+/** Numbers of a chunk of logit gradients, at most: enough work for a dispatch, little enough for a CPU's cache. */
+const SOFTWARE_CHUNK = 2 ** 20;
+const GPU_CHUNK = 2 ** 23;
+
+/**
+ * Chooses how many codes the backward holds logit gradients of at a time.
+ *
+ * @param gpu The device.
+ * @param size Extents; the chunk is smaller than tokens and codes together, but for a minimum of one step.
+ * @param chunk `rows`: tokens of the chunk; `step`: codes that a workgroup computes at a time.
+ * @returns A multiple of `step`.
+ */
+export function chunkCodes(
+  gpu: Gpu,
+  size: QuantizerSize,
+  chunk: { rows: number; step: number },
+): number {
+  const elements = Math.min(
+    gpu.adapter.software ? SOFTWARE_CHUNK : GPU_CHUNK,
+    (size.rows + size.codes) * size.dimensions,
+    gpu.maxBindingBytes / 4,
+  );
+  return Math.max(1, Math.floor(elements / (chunk.rows * chunk.step))) * chunk.step;
+}

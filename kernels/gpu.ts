@@ -468,7 +468,8 @@ export class Gpu implements Disposable {
     entry: Pipeline,
     buffers: Readonly<Record<string, Slice>>,
   ): GPUBindGroup {
-    let key = entry.layoutKey;
+    // Kernels with equal layouts may have parameters of different sizes.
+    let key = `${entry.layoutKey}|${kernel.fields.size}`;
     for (const name in buffers) {
       const { buffer, offsetBytes, bytes } = buffers[name]!;
       if (bytes > this.maxBindingBytes) {

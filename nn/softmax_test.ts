@@ -26,7 +26,13 @@ function cases(
     run,
     reference: ({ x }) => reference(x!, 67),
     close: ELEMENTWISE,
-    bindingLimit: 2048 * 9,
+  }, {
+    name: "in ranges",
+    inputs: { x: { shape: [41, 16] } },
+    run,
+    reference: ({ x }) => reference(x!, 16),
+    close: ELEMENTWISE,
+    bindingLimit: 1024,
   }, {
     name: "of one column",
     inputs: { x: { shape: [3, 1] } },

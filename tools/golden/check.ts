@@ -7,6 +7,7 @@ import { fileError } from "../../train/files/file_error.ts";
 import type { FileCheck } from "./file_check.ts";
 import type { Json } from "./json.ts";
 import { checkOps } from "./ops.ts";
+import { checkQuantizer } from "./quantizer.ts";
 import { type GroupResult, type Tolerances, tolerancesOf, VectorFile } from "./vectors.ts";
 
 const TOLERANCES = "tolerances.json";
@@ -15,6 +16,7 @@ const SUFFIX = ".safetensors";
 /** Checks by name of the file. */
 const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["ops", checkOps],
+  ["quantizer", checkQuantizer],
 ]);
 
 /** Files of parts that do not exist yet. */

@@ -7,6 +7,7 @@ import { fileError } from "../../train/files/file_error.ts";
 import type { FileCheck } from "./file_check.ts";
 import type { Json } from "./json.ts";
 import { checkOps } from "./ops.ts";
+import { checkOptim } from "./optim.ts";
 import { checkQuantizer } from "./quantizer.ts";
 import { type GroupResult, type Tolerances, tolerancesOf, VectorFile } from "./vectors.ts";
 
@@ -17,6 +18,7 @@ const SUFFIX = ".safetensors";
 const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["ops", checkOps],
   ["quantizer", checkQuantizer],
+  ["optim", checkOptim],
 ]);
 
 /** Files of parts that do not exist yet. */

@@ -9,21 +9,30 @@ import special from "./special.wgsl" with { type: "text" };
 
 const kernel = defineKernel("activation", common, special, source);
 
-/** The functions, in the order of `KIND` in activation.wgsl. */
-const ACTIVATIONS = [
-  "silu",
-  "leakyRelu",
-  "geluTanh",
-  "geluErf",
-  "sigmoid",
-  "softplus",
-  "abs",
-  "square",
-  "clamp",
-] as const;
-
 /** Name of a function of one element. */
-export type ActivationName = typeof ACTIVATIONS[number];
+export type ActivationName =
+  | "silu"
+  | "leakyRelu"
+  | "geluTanh"
+  | "geluErf"
+  | "sigmoid"
+  | "softplus"
+  | "abs"
+  | "square"
+  | "clamp";
+
+/** `KIND` of each function in activation.wgsl. */
+const KINDS: Readonly<Record<ActivationName, number>> = {
+  silu: 0,
+  leakyRelu: 1,
+  geluTanh: 2,
+  geluErf: 3,
+  sigmoid: 4,
+  softplus: 5,
+  abs: 6,
+  square: 7,
+  clamp: 8,
+};
 
 /** A function of one element. */
 export interface Activation {
@@ -49,7 +58,7 @@ function launch(
     gpu.run(kernel, entryPoint, {
       buffers: parts,
       params: { count: range.count, alpha: activation.alpha ?? 0, beta: activation.beta ?? 0 },
-      constants: { KIND: ACTIVATIONS.indexOf(activation.name) },
+      constants: { KIND: KINDS[activation.name] },
       threads: range.count,
     });
   }

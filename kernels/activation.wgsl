@@ -1,4 +1,4 @@
-// Functions of one element and their derivatives. KIND numbers them as ACTIVATIONS in activation.ts does.
+// Functions of one element and their derivatives. KIND numbers them as KINDS in activation.ts does.
 
 override KIND: u32 = 0;
 

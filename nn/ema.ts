@@ -25,7 +25,9 @@ export class ExponentialMovingAverage implements Disposable {
   #swapped = false;
 
   /**
-   * @param parameters Names and parameters; those that are not trainable are left out. The averages start as copies.
+   * Makes averages that start as copies of the parameters.
+   *
+   * @param parameters Names and parameters; those that are not trainable are left out.
    * @param options Decay and warmup.
    * @throws {RangeError} If the decay is outside [0, 1].
    */

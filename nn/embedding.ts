@@ -54,6 +54,8 @@ export class Embedding extends Module {
   readonly weight: Parameter;
 
   /**
+   * Makes the table with normal initial values.
+   *
    * @param context Makes the parameters.
    * @param options Sizes and initial values.
    */

@@ -67,6 +67,8 @@ export class Adam implements Disposable {
   readonly #entries: Entry[] = [];
 
   /**
+   * Makes an optimizer whose moments are 0.
+   *
    * @param parameters Names and parameters; those that are not trainable are left out.
    * @param options Hyperparameters.
    * @throws {RangeError} If a hyperparameter is out of its range.

@@ -244,6 +244,18 @@ export class Tape implements Disposable {
   }
 
   /**
+   * Copies a tensor of any tape onto this one; gradients do not flow through it.
+   *
+   * @param x The tensor.
+   * @returns A tensor of this tape with the same elements.
+   */
+  copy(x: Operand): Tensor {
+    const y = this.alloc(x.shape, x.dtype);
+    this.gpu.copy(x.storage, y.storage);
+    return y;
+  }
+
+  /**
    * Copies a tensor into a parameter that outlives the tape.
    *
    * @param x The tensor.
@@ -334,20 +346,22 @@ export class Tape implements Disposable {
   }
 
   /**
-   * Finds the first recorded op that made a value which is not finite.
+   * Finds the first op that made a value which is not finite: in the order of the forward pass, then in that of the backward pass.
+   * For the search after a failure: everything is read back.
    *
-   * @returns The op's name and its number on the tape, or undefined if every value is finite.
+   * @param loss What was to be differentiated.
+   * @param wrt Operands whose gradients were wanted.
+   * @returns Name of the op, with " backward" behind it for a gradient, or undefined if everything is finite.
    */
-  async firstNonFinite(): Promise<{ op: string; index: number } | undefined> {
-    for (const [index, node] of this.#nodes.entries()) {
-      for (const output of node.outputs) {
-        if (
-          output.dtype === "f32" && (await output.read()).some((value) => !Number.isFinite(value))
-        ) {
-          return { op: node.op, index };
-        }
-      }
+  async firstNonFinite(loss: Tensor, wrt: Iterable<Operand>): Promise<string | undefined> {
+    const isBad = async (x: Tensor): Promise<boolean> =>
+      x.dtype === "f32" && (await x.read()).some((value) => !Number.isFinite(value));
+    for (const node of this.#nodes) {
+      for (const output of node.outputs) if (await isBad(output)) return node.op;
     }
+    const made: { op: string; gradient: Tensor }[] = [];
+    this.grad(loss, wrt, { inspect: (op, gradient) => made.push({ op, gradient }) });
+    for (const { op, gradient } of made) if (await isBad(gradient)) return `${op} backward`;
     return undefined;
   }
 

@@ -5,6 +5,7 @@ import { UserError } from "../../train/errors.ts";
 import { SafetensorsReader } from "../../train/files/safetensors.ts";
 import { fileError } from "../../train/files/file_error.ts";
 import type { FileCheck } from "./file_check.ts";
+import { checkGpt } from "./gpt.ts";
 import type { Json } from "./json.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
@@ -18,6 +19,7 @@ const SUFFIX = ".safetensors";
 const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["ops", checkOps],
   ["quantizer", checkQuantizer],
+  ["gpt", checkGpt],
   ["optim", checkOptim],
 ]);
 

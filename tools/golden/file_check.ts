@@ -27,17 +27,20 @@ export type FileCheck = (context: CheckContext) => Promise<void>;
  *
  * @param module The module.
  * @param file Where the weights are; failures go there too.
- * @param options `prefix` of the names in the file; `group`: line of the report.
+ * @param options `prefix` of the names in the file; `group`: line of the report; `partial`: whether
+ * the file may lack weights of the module. Default false.
  */
 export async function loadState(
   module: Module,
   file: VectorFile,
-  options: { prefix: string; group: string },
+  options: { prefix: string; group: string; partial?: boolean },
 ): Promise<void> {
-  const { prefix, group } = options;
+  const { prefix, group, partial = false } = options;
   const report = loadParameters(module, await file.state(prefix));
   const problems = [
-    ...report.missing.map((name) => `expected ${prefix}${name} in the file, found none`),
+    ...(partial ? [] : report.missing).map((name) =>
+      `expected ${prefix}${name} in the file, found none`
+    ),
     ...report.unexpected.map((name) => `expected ${prefix}${name} in the model, found none`),
     ...report.mismatched.map(({ name, expected, found }) =>
       `expected ${prefix}${name} of shape [${expected}], found [${found}]`

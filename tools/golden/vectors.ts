@@ -288,6 +288,21 @@ export function tolerancesOf(value: Json, name: string): Map<string, Tolerances>
   );
 }
 
+/**
+ * Largest distance of two arrays, element by element.
+ *
+ * @param a One array.
+ * @param b Another one of the same length.
+ * @returns The distance; infinite where one has a NaN or is longer.
+ */
+export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  let most = 0;
+  for (let i = 0; i < Math.max(a.length, b.length); i++) {
+    most = Math.max(most, distance(a[i] ?? NaN, b[i] ?? NaN));
+  }
+  return most;
+}
+
 /** Largest absolute value of the finite elements. */
 function largest(values: ArrayLike<number>): number {
   let most = 0;

@@ -57,7 +57,7 @@ export interface LoopOptions {
   readonly signal: AbortSignal;
 }
 
-/** A step whose losses or gradients are not finite. The weights are those before it. */
+/** A step whose losses or gradients are not finite. It changed no weight; the step after it may have run already. */
 export class NonFiniteError extends Error {
   override name = "NonFiniteError";
 

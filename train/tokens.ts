@@ -1,7 +1,6 @@
 /** The tokens of a data set: encoded once a run, kept in one file, batched for stage II. @module */
 
 import { hashedPermutation } from "../models/hash.ts";
-import type { LoaderPosition } from "./data/loader.ts";
 import { UserError } from "./errors.ts";
 import { SafetensorsReader, writeSafetensors } from "./files/safetensors.ts";
 
@@ -78,31 +77,27 @@ export async function readTokens(path: string, key: string): Promise<TokenCache 
   };
 }
 
-/** Batches of tokens in an order that depends on seed and epoch only. */
+/** Batches of tokens in an order that depends on seed and epoch only, so any batch of a run can be taken again. */
 export class TokenBatches {
   /** Whole batches of one epoch. */
   readonly batchesPerEpoch: number;
   readonly #split: TokenSplit;
   readonly #options: { batchSize: number; seed: number; tokensPerImage: number };
-  #position: LoaderPosition;
+  #order: { epoch: number; images: Uint32Array } | undefined;
 
   /**
+   * Counts the batches; nothing is copied.
+   *
    * @param split The tokens.
-   * @param options Images of a batch, seed of the order, tokens of an image, where to start.
+   * @param options Images of a batch, seed of the order, tokens of an image.
    * @throws {UserError} If there are fewer images than one batch.
    */
   constructor(
     split: TokenSplit,
-    options: {
-      batchSize: number;
-      seed: number;
-      tokensPerImage: number;
-      position?: LoaderPosition;
-    },
+    options: { batchSize: number; seed: number; tokensPerImage: number },
   ) {
     this.#split = split;
     this.#options = options;
-    this.#position = options.position ?? { epoch: 0, batchInEpoch: 0 };
     this.batchesPerEpoch = Math.floor(split.labels.length / options.batchSize);
     if (this.batchesPerEpoch === 0) {
       throw new UserError(
@@ -111,24 +106,23 @@ export class TokenBatches {
     }
   }
 
-  /** Where the next batch comes from. */
-  get position(): LoaderPosition {
-    return this.#position;
-  }
-
   /**
-   * Gives the next batch.
+   * Takes a batch.
    *
+   * @param number Batches of the run before it.
    * @returns Tokens (batch, tokens an image), labels (batch), and the epoch they belong to.
    */
-  next(): TokenSplit & { epoch: number } {
-    const { epoch, batchInEpoch } = this.#position;
+  batch(number: number): TokenSplit & { readonly epoch: number } {
     const { batchSize, seed, tokensPerImage } = this.#options;
-    const order = hashedPermutation(this.#split.labels.length, seed, epoch);
-    const images = order.subarray(batchInEpoch * batchSize, (batchInEpoch + 1) * batchSize);
-    this.#position = batchInEpoch + 1 < this.batchesPerEpoch
-      ? { epoch, batchInEpoch: batchInEpoch + 1 }
-      : { epoch: epoch + 1, batchInEpoch: 0 };
+    const epoch = Math.floor(number / this.batchesPerEpoch);
+    if (this.#order?.epoch !== epoch) {
+      this.#order = {
+        epoch,
+        images: hashedPermutation(this.#split.labels.length, seed, epoch),
+      };
+    }
+    const start = (number % this.batchesPerEpoch) * batchSize;
+    const images = this.#order.images.subarray(start, start + batchSize);
     return { ...takeImages(this.#split, images, tokensPerImage), epoch };
   }
 }

@@ -1,0 +1,139 @@
+/** Pictures of what the models do: sampled images and reconstructions. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import { type GenerateOptions, generateTokens } from "../models/sampler.ts";
+import type { Tokenizer } from "../models/tokenizer.ts";
+import type { Transformer } from "../models/transformer.ts";
+import { Tape } from "../nn/tape.ts";
+import { writeFileAtomically } from "./files/atomic.ts";
+import { encodePng, type RgbImage } from "./image/codec.ts";
+import { unitToSamples } from "./image/resize.ts";
+import { makeSheet, type SheetOptions, type SheetRow } from "./image/sheet.ts";
+
+/** Images of one call, pixels in [-1, 1]. */
+export interface DecodedImages {
+  /** Shape (images, resolution, resolution, 3), not clamped. */
+  readonly pixels: Float32Array<ArrayBuffer>;
+  /** Width and height in pixels. */
+  readonly resolution: number;
+}
+
+/** What is sampled, and how. */
+export interface SampleOptions extends Omit<GenerateOptions, "onProgress"> {
+  /** Images at once; a setting of memory, it changes no image. */
+  readonly batchSize: number;
+  /** Called with the number of images that are done. */
+  readonly onProgress?: (images: number) => void;
+}
+
+/**
+ * Samples images of given classes.
+ *
+ * @param models Transformer and tokenizer.
+ * @param options Classes, seeds and settings.
+ * @returns Pixels, in the order of the classes.
+ */
+export async function sampleImages(
+  models: { transformer: Transformer; tokenizer: Tokenizer; gpu: Gpu },
+  options: SampleOptions,
+): Promise<DecodedImages> {
+  const { classes, seeds, batchSize, onProgress, ...settings } = options;
+  const parts: DecodedImages[] = [];
+  for (let start = 0; start < classes.length; start += batchSize) {
+    const end = Math.min(classes.length, start + batchSize);
+    const tokens = await generateTokens(models.transformer, {
+      ...settings,
+      classes: classes.slice(start, end),
+      seeds: seeds.slice(start, end),
+    });
+    parts.push(await decodeTokens(models, tokens, end - start));
+    onProgress?.(end);
+  }
+  return joinImages(parts);
+}
+
+/**
+ * Decodes tokens into images.
+ *
+ * @param models The tokenizer.
+ * @param tokens Tokens, shape (images, tokens an image), row after row of a square grid.
+ * @param images Number of images.
+ * @returns Pixels.
+ */
+export async function decodeTokens(
+  models: { tokenizer: Tokenizer; gpu: Gpu },
+  tokens: Uint32Array,
+  images: number,
+): Promise<DecodedImages> {
+  const grid = Math.round(Math.sqrt(tokens.length / images));
+  using tape = new Tape(models.gpu, { record: false });
+  const decoded = models.tokenizer.decodeIndices(tape.input(tokens, [images, grid, grid]));
+  const pixels = new Float32Array((await decoded.read()).buffer as ArrayBuffer);
+  return { pixels, resolution: decoded.shape[1]! };
+}
+
+/**
+ * Encodes images and decodes their codes again.
+ *
+ * @param models The tokenizer.
+ * @param images Pixels in [-1, 1], shape (images, resolution, resolution, 3).
+ * @param resolution Width and height in pixels.
+ * @returns Reconstructions, and the tokens (images, tokens an image).
+ */
+export async function reconstructImages(
+  models: { tokenizer: Tokenizer; gpu: Gpu },
+  images: Float32Array,
+  resolution: number,
+): Promise<DecodedImages & { tokens: Uint32Array }> {
+  using tape = new Tape(models.gpu, { record: false });
+  const count = images.length / (resolution * resolution * 3);
+  const x = tape.input(images, [count, resolution, resolution, 3]);
+  const { reconstruction, indices } = models.tokenizer.forward(x);
+  const [pixels, tokens] = await Promise.all([
+    reconstruction.read(),
+    indices.readIndices(),
+  ]);
+  return { pixels: new Float32Array(pixels.buffer as ArrayBuffer), resolution, tokens };
+}
+
+function joinImages(parts: readonly DecodedImages[]): DecodedImages {
+  const pixels = new Float32Array(parts.reduce((sum, part) => sum + part.pixels.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    pixels.set(part.pixels, offset);
+    offset += part.pixels.length;
+  }
+  return { pixels, resolution: parts[0]?.resolution ?? 0 };
+}
+
+/**
+ * Splits a batch of pixels into pictures.
+ *
+ * @param images Pixels in [-1, 1].
+ * @returns One picture an image.
+ */
+export function toPictures(images: DecodedImages): RgbImage[] {
+  const { pixels, resolution } = images;
+  const size = resolution * resolution * 3;
+  return Array.from({ length: pixels.length / size }, (_, i) => ({
+    width: resolution,
+    height: resolution,
+    pixels: unitToSamples(pixels.subarray(i * size, (i + 1) * size)),
+  }));
+}
+
+/**
+ * Arranges pictures in a sheet and writes it as PNG.
+ *
+ * @param path The file, replaced only when complete.
+ * @param rows Rows of the sheet.
+ * @param options Title and labels.
+ * @throws {UserError} If the file cannot be written.
+ */
+export async function writeSheet(
+  path: string,
+  rows: readonly SheetRow[],
+  options: SheetOptions = {},
+): Promise<void> {
+  await writeFileAtomically(path, encodePng(await makeSheet(rows, options)));
+}

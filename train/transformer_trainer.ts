@@ -1,0 +1,190 @@
+/** Stage II as the loop drives it: batches of tokens, rates by schedule, validation, checkpoints, samples. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Tokenizer } from "../models/tokenizer.ts";
+import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { gradientClip, totalSteps, type TransformerRunConfig } from "./config/mod.ts";
+import { sampleImages, toPictures, writeSheet } from "./drawing.ts";
+import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
+import { unigramCrossEntropy } from "./measures.ts";
+import type { StageFolder } from "./run_folder.ts";
+import { transformerSchedule } from "./schedule.ts";
+import { takeImages, TokenBatches, type TokenCache, type TokenSplit } from "./tokens.ts";
+import type { TransformerLearner, TransformerStepSettings } from "./transformer_learner.ts";
+
+/** Format name of stage II's checkpoints. */
+export const TRANSFORMER_FORMAT = "tessera.transformer";
+
+/** Samples of each class in the pictures drawn while training. */
+const DRAWN_PER_CLASS = 8;
+
+/** What a {@linkcode TransformerTrainer} is made of. */
+export interface TransformerTrainerOptions {
+  /** The device. */
+  readonly gpu: Gpu;
+  /** The complete configuration. */
+  readonly config: TransformerRunConfig;
+  /** The configuration as text, kept in checkpoints. */
+  readonly configText: string;
+  /** Model and optimizer. */
+  readonly learner: TransformerLearner;
+  /** Decodes samples. */
+  readonly tokenizer: Tokenizer;
+  /** The tokens. */
+  readonly cache: TokenCache;
+  /** Names of the classes, for pictures. */
+  readonly classNames: readonly string[];
+  /** Files of the stage. */
+  readonly folder: StageFolder;
+}
+
+/** Trains the transformer on cached tokens. */
+export class TransformerTrainer implements TrainingStage {
+  readonly #options: TransformerTrainerOptions;
+  readonly #batches: TokenBatches;
+  #startStep = 0;
+
+  /**
+   * @param options Model, tokens, configuration.
+   * @throws {UserError} If there are fewer images than one batch.
+   */
+  constructor(options: TransformerTrainerOptions) {
+    this.#options = options;
+    const { cache, config } = options;
+    this.#batches = new TokenBatches(cache.train, {
+      batchSize: config.data.params.batchSize,
+      seed: config.seedEverything,
+      tokensPerImage: cache.tokensPerImage,
+    });
+  }
+
+  /** Optimizer steps of one epoch. */
+  get stepsPerEpoch(): number {
+    const { accumulateGradBatches } = this.#options.config.trainer;
+    return Math.max(1, Math.floor(this.#batches.batchesPerEpoch / accumulateGradBatches));
+  }
+
+  /** Optimizer steps of the whole run. */
+  get totalSteps(): number {
+    return totalSteps(this.#options.config.trainer, this.stepsPerEpoch);
+  }
+
+  /** Runs one optimizer step. */
+  step(step: number): Promise<SubmittedStep> {
+    const { learner } = this.#options;
+    const batches = this.#batchesOf(step);
+    const settings = this.#settings(step);
+    const metrics = learner.step(batches, settings).then((values) => ({
+      ...values,
+      "learning_rate": settings.learningRate,
+    }));
+    const images = batches.reduce((sum, { labels }) => sum + labels.length, 0);
+    return Promise.resolve({ images, epoch: batches[0]!.epoch, metrics });
+  }
+
+  /** Names the op that is not finite. */
+  async locateNonFinite(step: number): Promise<string> {
+    return await this.#options.learner.locateNonFinite(this.#batchesOf(step), this.#settings(step));
+  }
+
+  /** Measures the validation tokens: `loss`, the unigram entropy, and their ratio. */
+  async validate(): Promise<Metrics> {
+    const { cache, config, learner } = this.#options;
+    const { validation, train, tokensPerImage } = cache;
+    const { batchSize } = config.data.params;
+    const count = validation.labels.length;
+    const limit = (config.trainer.limitValBatches ?? Infinity) * batchSize;
+    let sum = 0;
+    let seen = 0;
+    for (let start = 0; start < Math.min(count, limit); start += batchSize) {
+      const size = Math.min(batchSize, count - start);
+      const images = Array.from({ length: size }, (_, i) => start + i);
+      sum += size * await learner.evaluate(takeImages(validation, images, tokensPerImage));
+      seen += size;
+    }
+    const { vocabSize } = learner.transformer.config;
+    const unigramEntropy = unigramCrossEntropy(train.tokens, validation.tokens, vocabSize);
+    const loss = sum / seen;
+    return { loss, "unigram_entropy": unigramEntropy, ratio: loss / unigramEntropy };
+  }
+
+  /** Writes a checkpoint. */
+  async save(path: string, step: number): Promise<void> {
+    const { learner, configText, config } = this.#options;
+    await saveCheckpoint(path, learner.entries(), {
+      format: TRANSFORMER_FORMAT,
+      step: String(step),
+      seed: String(config.seedEverything),
+      ...this.#position(step),
+      "optimizer_steps": JSON.stringify(learner.optimizer.stepCounts),
+      config: configText,
+    });
+  }
+
+  /**
+   * Continues from a checkpoint.
+   *
+   * @param path The file.
+   * @returns Steps done.
+   * @throws {UserError} If it does not fit the model.
+   */
+  async resume(path: string): Promise<number> {
+    const { learner } = this.#options;
+    const metadata = await loadCheckpoint(path, learner.entries(), { format: TRANSFORMER_FORMAT });
+    learner.optimizer.restoreStepCounts(JSON.parse(metadata.optimizer_steps!));
+    this.#startStep = Number(metadata.step);
+    return this.#startStep;
+  }
+
+  /** Draws samples of every class. */
+  async draw(step: number): Promise<string> {
+    const { gpu, learner, tokenizer, classNames, folder } = this.#options;
+    const shown = classNames.slice(0, 16);
+    const classes = shown.flatMap((_, label) => new Array<number>(DRAWN_PER_CLASS).fill(label));
+    const pictures = toPictures(
+      await sampleImages({ gpu, transformer: learner.transformer, tokenizer }, {
+        classes,
+        seeds: classes.map((_, i) => i),
+        guidance: 2,
+        batchSize: DRAWN_PER_CLASS * 4,
+      }),
+    );
+    const rows = shown.map((label, i) => ({
+      label,
+      images: pictures.slice(i * DRAWN_PER_CLASS, (i + 1) * DRAWN_PER_CLASS),
+    }));
+    const path = folder.imageFile("samples", step);
+    await writeSheet(path, rows, { title: `Samples after ${step} steps` });
+    return path;
+  }
+
+  #batchesOf(step: number): (TokenSplit & { readonly epoch: number })[] {
+    const { accumulateGradBatches: count } = this.#options.config.trainer;
+    return Array.from({ length: count }, (_, i) => this.#batches.batch(step * count + i));
+  }
+
+  /** Epoch and batch of the next step: all the state that the data needs. */
+  #position(step: number): { epoch: string; "batch_in_epoch": string } {
+    const number = step * this.#options.config.trainer.accumulateGradBatches;
+    const { batchesPerEpoch } = this.#batches;
+    return {
+      epoch: String(Math.floor(number / batchesPerEpoch)),
+      "batch_in_epoch": String(number % batchesPerEpoch),
+    };
+  }
+
+  #settings(step: number): TransformerStepSettings {
+    const { config } = this.#options;
+    const position = {
+      step,
+      stepsPerEpoch: this.stepsPerEpoch,
+      maxSteps: this.totalSteps,
+      startStep: this.#startStep,
+    };
+    return {
+      ...transformerSchedule(position, config.model.params),
+      step,
+      clip: gradientClip(config),
+    };
+  }
+}

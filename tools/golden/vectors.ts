@@ -44,6 +44,8 @@ export interface CompareOptions {
   group?: string;
   /** Whether an element is compared; default: all are. */
   only?: (index: number) => boolean;
+  /** Applied to the file's numbers before the comparison; the engine's have had the same done to them. */
+  transform?: (expected: Float32Array) => Float32Array;
   /** Whether the tensor is analytically zero, so that the file stores noise. Default: decided by its scale. */
   zero?: boolean;
 }
@@ -184,8 +186,9 @@ export class VectorFile implements Disposable {
     found: ArrayLike<number>,
     options: CompareOptions = {},
   ): Promise<void> {
-    const expected = await this.input(name);
-    const { group = name, only } = options;
+    const { group = name, only, transform } = options;
+    const stored = await this.input(name);
+    const expected = transform ? transform(stored) : stored;
     const known = this.#tolerances.get(name);
     const scale = known?.scale ?? largest(expected);
     const integer = this.isInteger(name);

@@ -10,6 +10,7 @@ import type { Json } from "./json.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
 import { checkQuantizer } from "./quantizer.ts";
+import { checkTokenizer } from "./tokenizer.ts";
 import { type GroupResult, type Tolerances, tolerancesOf, VectorFile } from "./vectors.ts";
 
 const TOLERANCES = "tolerances.json";
@@ -19,6 +20,7 @@ const SUFFIX = ".safetensors";
 const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["ops", checkOps],
   ["quantizer", checkQuantizer],
+  ["tokenizer", checkTokenizer],
   ["gpt", checkGpt],
   ["optim", checkOptim],
 ]);

@@ -4,9 +4,11 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { UserError } from "../../train/errors.ts";
 import { SafetensorsReader } from "../../train/files/safetensors.ts";
 import { fileError } from "../../train/files/file_error.ts";
+import { checkDiscriminator } from "./discriminator.ts";
 import type { FileCheck } from "./file_check.ts";
 import { checkGpt } from "./gpt.ts";
 import type { Json } from "./json.ts";
+import { checkLpips } from "./lpips.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
 import { checkQuantizer } from "./quantizer.ts";
@@ -21,6 +23,8 @@ const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["ops", checkOps],
   ["quantizer", checkQuantizer],
   ["tokenizer", checkTokenizer],
+  ["discriminator", checkDiscriminator],
+  ["lpips", checkLpips],
   ["gpt", checkGpt],
   ["optim", checkOptim],
 ]);

@@ -1,8 +1,9 @@
 /** What a check of one vector file gets. @module */
 
 import type { Gpu } from "../../kernels/gpu.ts";
-import { loadParameters } from "../../models/weights.ts";
+import { loadParameters, toFileLayout } from "../../models/weights.ts";
 import type { Module } from "../../nn/module.ts";
+import type { Parameter } from "../../nn/tensor.ts";
 import type { VectorFile } from "./vectors.ts";
 
 /** What a check works with. */
@@ -21,6 +22,18 @@ export interface CheckContext {
  * @param context Device and files.
  */
 export type FileCheck = (context: CheckContext) => Promise<void>;
+
+/**
+ * Reads a parameter whatever its element type.
+ *
+ * @param parameter The parameter.
+ * @returns Its elements in the file's order of axes.
+ */
+export async function readParameter(parameter: Parameter): Promise<Float32Array | Uint32Array> {
+  const [bytes = new ArrayBuffer(0)] = await parameter.gpu.read([parameter.storage]);
+  if (parameter.dtype === "u32") return new Uint32Array(bytes);
+  return toFileLayout(parameter, new Float32Array(bytes));
+}
 
 /**
  * Loads the weights below a prefix into a module. Names or shapes that do not match are a failure of the file.

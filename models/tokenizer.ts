@@ -1,6 +1,7 @@
 /** The tokenizer of stage I: images to a grid of discrete codes and back. @module */
 
 import { Conv2d } from "../nn/conv2d.ts";
+import { assertGroups } from "../nn/group_norm.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import type { Quantized, QuantizeOptions } from "../nn/quantizer.ts";
 import type { Tensor } from "../nn/tensor.ts";
@@ -55,11 +56,16 @@ export class Tokenizer extends Module {
   /**
    * @param context Makes the parameters.
    * @param options Sizes and weights.
+   * @throws {RangeError} If the groups do not divide the channels of a level.
    */
   constructor(context: ModuleContext, options: TokenizerOptions) {
     super();
     const { ddconfig, nEmbed: codes, embedDim: dimensions } = options;
-    const { zChannels } = ddconfig;
+    const { zChannels, ch, chMult, numGroups } = ddconfig;
+    // Before any buffer is made, since a constructor that throws cannot give them back.
+    for (const channels of [ch, ...chMult.map((multiple) => ch * multiple)]) {
+      assertGroups(channels, numGroups);
+    }
     this.encoder = this.register("encoder", new Encoder(context, ddconfig));
     this.decoder = this.register("decoder", new Decoder(context, ddconfig));
     this.quantizer = this.register(

@@ -124,7 +124,10 @@ export class GroupNorm extends Module {
       "weight",
       context.parameter([channels], { kind: "constant", value: 1 }),
     );
-    this.bias = this.register("bias", context.parameter([channels], { kind: "constant", value: 0 }));
+    this.bias = this.register(
+      "bias",
+      context.parameter([channels], { kind: "constant", value: 0 }),
+    );
   }
 
   /**
@@ -140,7 +143,14 @@ export class GroupNorm extends Module {
   }
 }
 
-function assertGroups(channels: number, groups: number): void {
+/**
+ * Checks that channels can be split into groups.
+ *
+ * @param channels Number of channels.
+ * @param groups Number of groups.
+ * @throws {RangeError} If the groups do not divide the channels.
+ */
+export function assertGroups(channels: number, groups: number): void {
   if (!(groups >= 1) || channels % groups !== 0) {
     throw new RangeError(
       `Cannot split ${channels} channels into groups: expected a divisor of ${channels}, found ${groups}`,

@@ -39,16 +39,16 @@ export async function readParameter(parameter: Parameter): Promise<Float32Array 
  * Loads the weights below a prefix into a module. Names or shapes that do not match are a failure of the file.
  *
  * @param module The module.
- * @param file Where the weights are; failures go there too.
+ * @param file Where the weights are.
  * @param options `prefix` of the names in the file; `group`: line of the report; `partial`: whether
- * the file may lack weights of the module. Default false.
+ * the file may lack weights of the module, default false; `report`: the file that fails, default `file`.
  */
 export async function loadState(
   module: Module,
   file: VectorFile,
-  options: { prefix: string; group: string; partial?: boolean },
+  options: { prefix: string; group: string; partial?: boolean; report?: VectorFile },
 ): Promise<void> {
-  const { prefix, group, partial = false } = options;
+  const { prefix, group, partial = false, report: target = file } = options;
   const report = loadParameters(module, await file.state(prefix));
   const problems = [
     ...(partial ? [] : report.missing).map((name) =>
@@ -59,5 +59,5 @@ export async function loadState(
       `expected ${prefix}${name} of shape [${expected}], found [${found}]`
     ),
   ];
-  for (const problem of problems) file.fail(group, problem);
+  for (const problem of problems) target.fail(group, problem);
 }

@@ -8,6 +8,7 @@ import { scheduleRow } from "../../train/schedule_table.ts";
 import type { CheckContext } from "./file_check.ts";
 import { type JsonObject, numberOf, numbersOf, objectOf } from "./json.ts";
 import { compareTensor, upload } from "./layout.ts";
+import { checkTransformerSteps } from "./transformer_steps.ts";
 
 /** Numbers that follow a prefix in the names of the file, such as 0, 1, 2 of `grad0`, `grad1`, `grad2`. */
 function numbered(context: CheckContext, prefix: string, suffix = ""): number[] {
@@ -91,6 +92,7 @@ export async function checkOptim(context: CheckContext): Promise<void> {
     if (name.startsWith("sched.") || name.startsWith("ar_sched.")) {
       await checkSchedule(context, name);
     } else if ("max_norm" in config) await checkClipping(context, name, config);
+    else if ("param_order" in config) await checkTransformerSteps(context, name, config);
     else if ("steps" in config) await checkAdam(context, name, config);
   }
 }

@@ -99,6 +99,14 @@ checkOp(
       kvHeads: 1,
       headDim: 3,
     }),
+    attentionCase("of one query over a cache", {
+      batch: 3,
+      queries: 1,
+      tokens: 40,
+      heads: 4,
+      kvHeads: 2,
+      headDim: 8,
+    }, { keys: 37 }),
     attentionCase("of one head of many channels, in ranges", {
       batch: 5,
       queries: 6,

@@ -55,6 +55,8 @@ export class ResnetBlock extends Module {
   readonly #dropout: number;
 
   /**
+   * Makes the two convolutions, their norms and, where channels change, the shortcut.
+   *
    * @param context Makes the parameters.
    * @param options Channels in and out, and what the whole model shares.
    */
@@ -84,6 +86,8 @@ export class ResnetBlock extends Module {
   }
 
   /**
+   * Adds what the two convolutions make of the input to it.
+   *
    * @param x Activations, shape (batch, height, width, inputs).
    * @param options Whether dropout is active.
    * @returns Shape (batch, height, width, outputs).
@@ -112,6 +116,8 @@ export class AttentionBlock extends Module {
   readonly #output: Conv2d;
 
   /**
+   * Makes the norm and the four projections.
+   *
    * @param context Makes the parameters.
    * @param options Channels, and groups of the norm.
    */
@@ -128,6 +134,8 @@ export class AttentionBlock extends Module {
   }
 
   /**
+   * Adds what the positions see of each other to the input.
+   *
    * @param x Activations, shape (batch, height, width, channels).
    * @returns Same shape.
    */
@@ -156,6 +164,8 @@ export class Downsample extends Module {
   readonly #conv: Conv2d;
 
   /**
+   * Makes the convolution.
+   *
    * @param context Makes the parameters.
    * @param channels Channels in and out.
    */
@@ -174,6 +184,8 @@ export class Downsample extends Module {
   }
 
   /**
+   * Halves the resolution.
+   *
    * @param x Activations, shape (batch, height, width, channels).
    * @returns Shape (batch, height / 2, width / 2, channels).
    */
@@ -191,6 +203,8 @@ export class Upsample extends Module {
   readonly #conv: Conv2d;
 
   /**
+   * Makes the convolution.
+   *
    * @param context Makes the parameters.
    * @param channels Channels in and out.
    */
@@ -203,6 +217,8 @@ export class Upsample extends Module {
   }
 
   /**
+   * Doubles the resolution.
+   *
    * @param x Activations, shape (batch, height, width, channels).
    * @returns Shape (batch, 2 height, 2 width, channels).
    */

@@ -23,6 +23,8 @@ export class Decoder extends Module {
   readonly stages: readonly Stage[];
 
   /**
+   * Makes all levels, the lowest resolution first.
+   *
    * @param context Makes the parameters.
    * @param options Sizes.
    */
@@ -72,6 +74,8 @@ export class Decoder extends Module {
   }
 
   /**
+   * Decodes codes.
+   *
    * @param z Codes after `post_quant_conv`, shape (batch, height, width, zChannels).
    * @param options Whether dropout is active.
    * @returns Reconstructions, shape (batch, height 2^(levels - 1), width 2^(levels - 1), outCh), not clamped.

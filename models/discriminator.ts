@@ -42,6 +42,8 @@ export class NLayerDiscriminator extends Module {
   readonly #layers: Layer[] = [];
 
   /**
+   * Makes all layers.
+   *
    * @param context Makes the parameters.
    * @param options Sizes.
    * @throws {RangeError} If there is no layer of stride 2.

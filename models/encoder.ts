@@ -19,6 +19,8 @@ export class Encoder extends Module {
   readonly stages: readonly Stage[];
 
   /**
+   * Makes all levels.
+   *
    * @param context Makes the parameters.
    * @param options Sizes.
    */
@@ -70,6 +72,8 @@ export class Encoder extends Module {
   }
 
   /**
+   * Encodes images.
+   *
    * @param x Images, shape (batch, height, width, channels), in [-1, 1]; height and width divisible by 2^(levels - 1).
    * @param options Whether dropout is active.
    * @returns Features, shape (batch, height / 2^(levels - 1), width / 2^(levels - 1), zChannels).

@@ -37,6 +37,8 @@ export class Lecam extends Module {
   readonly #decay: number;
 
   /**
+   * Makes the two averages.
+   *
    * @param context Makes the averages.
    * @param options Decay and start.
    * @throws {RangeError} If the decay is outside [0, 1].

@@ -93,6 +93,8 @@ export class Lpips extends Module {
   readonly #heads: Conv2d[] = [];
 
   /**
+   * Makes the network and its heads, with hashed weights.
+   *
    * @param gpu The device.
    * @param options Channels, and salt of the initial weights.
    * @throws {RangeError} If there are not five positive numbers of channels.

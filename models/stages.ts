@@ -53,6 +53,8 @@ export class ResolutionLevel extends Module {
   readonly #stages: Stage[] = [];
 
   /**
+   * Makes the blocks and the step to the next resolution.
+   *
    * @param context Makes the parameters.
    * @param options Channels, number of blocks, whether attention follows, how the resolution changes afterwards.
    */
@@ -98,6 +100,8 @@ export class MiddleBlocks extends Module {
   readonly stages: readonly Stage[];
 
   /**
+   * Makes the three blocks.
+   *
    * @param context Makes the parameters.
    * @param options Channels, and what the whole model shares.
    */

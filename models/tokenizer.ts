@@ -54,6 +54,8 @@ export class Tokenizer extends Module {
   readonly postQuantConv: Conv2d;
 
   /**
+   * Makes encoder, decoder, codebook and the convolutions between them.
+   *
    * @param context Makes the parameters.
    * @param options Sizes and weights.
    * @throws {RangeError} If the groups do not divide the channels of a level.

@@ -134,6 +134,8 @@ export class BatchNorm extends Module {
   readonly #config: BatchNormConfig;
 
   /**
+   * Makes weight, bias and running averages.
+   *
    * @param context Makes the parameters.
    * @param config Sizes.
    */

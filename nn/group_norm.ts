@@ -111,6 +111,8 @@ export class GroupNorm extends Module {
   readonly #config: GroupNormConfig;
 
   /**
+   * Makes weight and bias.
+   *
    * @param context Makes the parameters.
    * @param config Sizes.
    * @throws {RangeError} If the groups do not divide the channels.

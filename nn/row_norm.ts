@@ -110,6 +110,8 @@ export class LayerNorm extends Module {
   readonly #eps: number;
 
   /**
+   * Makes weight and bias.
+   *
    * @param context Makes the parameters.
    * @param config Sizes.
    */
@@ -142,6 +144,8 @@ export class RmsNorm extends Module {
   readonly #eps: number;
 
   /**
+   * Makes the weight.
+   *
    * @param context Makes the parameters.
    * @param config Sizes.
    */

@@ -9,15 +9,18 @@ struct Params { rows: u32, first_row: u32, queries: u32, keys: u32, causal: u32,
 @group(0) @binding(3) var<storage, read> gradients: array<f32>;        // (rows, keys): of the probabilities
 @group(0) @binding(4) var<storage, read_write> dscores: array<f32>;    // (rows, keys)
 
-// A row, and the strided columns of a lane: `first`, `first + LANES`, ... of those that the row's query sees.
-struct Columns { exists: bool, base: u32, first: u32, seen: u32 }
+// A row, and the strided columns of a lane: `first`, `first + LANES`, ...; those before `seen` are seen by the row's query, those from
+// `hidden` on are not.
+struct Columns { exists: bool, base: u32, first: u32, seen: u32, hidden: u32 }
 
 fn columnsOf(invocation: u32, lane: u32) -> Columns {
   let exists = invocation / LANES < params.rows;
   let row = min(invocation / LANES, params.rows - 1u);
   let query = (params.first_row + row) % params.queries;
   let seen = select(params.keys, min(params.keys, query + params.diagonal + 1u), params.causal != 0u);
-  return Columns(exists, row * params.keys, lane % LANES, seen);
+  let first = lane % LANES;
+  let hidden = first + (max(seen, first) - first + LANES - 1u) / LANES * LANES;
+  return Columns(exists, row * params.keys, first, seen, hidden);
 }
 
 // Terms of a short partial sum: one chain over a long row would lose digits.
@@ -42,9 +45,7 @@ fn softmax(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
   let sum = rowSum(vec4f(total), l).x;
   if (!c.exists) { return; }
   for (var i = c.first; i < c.seen; i += LANES) { scores[c.base + i] /= sum; }
-  for (var i = c.first; i < params.keys; i += LANES) {
-    if (i >= c.seen) { scores[c.base + i] = 0.0; }
-  }
+  for (var i = c.hidden; i < params.keys; i += LANES) { scores[c.base + i] = 0.0; }
 }
 
 @compute @workgroup_size(THREADS)
@@ -63,7 +64,5 @@ fn softmax_backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
   for (var i = c.first; i < c.seen; i += LANES) {
     dscores[c.base + i] = probabilities[c.base + i] * (gradients[c.base + i] - mean);
   }
-  for (var i = c.first; i < params.keys; i += LANES) {
-    if (i >= c.seen) { dscores[c.base + i] = 0.0; }
-  }
+  for (var i = c.hidden; i < params.keys; i += LANES) { dscores[c.base + i] = 0.0; }
 }

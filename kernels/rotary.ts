@@ -8,7 +8,7 @@ import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = defineKernel("rotary", common, source);
 
-/** Where the heads of a (batch, tokens, heads, headDim) view are within a larger array. Counts of elements, all even. */
+/** Where the heads of a (batch, tokens, heads, headDim) view are within a larger array. Counts of elements, all multiples of 4. */
 export interface HeadsView {
   /** The whole array. */
   slice: Slice;
@@ -32,7 +32,7 @@ export interface CopyHeadsOptions {
   tokens: number;
   /** Heads a token. */
   heads: number;
-  /** Elements a head; even. */
+  /** Elements a head; a multiple of 4. */
   headDim: number;
   /**
    * How the heads turn: a table of (position, pair, [cosine, sine]), the position of the first token, and 1 to turn forward or -1
@@ -56,7 +56,7 @@ export function copyHeads(gpu: Gpu, options: CopyHeadsOptions): void {
     operation: "rotary.turn",
   });
   for (const range of ranges) {
-    const pairs = range.count * tokens * heads * headDim / 2;
+    const packs = range.count * tokens * heads * headDim / 4;
     const from = sliceRows(source.slice, range, sourceBytes);
     gpu.run(kernel, "turn", {
       buffers: {
@@ -66,21 +66,23 @@ export function copyHeads(gpu: Gpu, options: CopyHeadsOptions): void {
         result: sliceRows(target.slice, range, targetBytes),
       },
       params: {
-        pairs,
+        packs,
         tokens,
         heads,
-        pairs_per_head: headDim / 2,
-        source_batch_stride: source.batchStride / 2,
-        source_token_stride: source.tokenStride / 2,
-        source_offset: source.offset / 2,
-        target_batch_stride: target.batchStride / 2,
-        target_token_stride: target.tokenStride / 2,
-        target_offset: target.offset / 2,
+        packs_per_head: headDim / 4,
+        source_batch_stride: source.batchStride / 4,
+        source_token_stride: source.tokenStride / 4,
+        source_offset: source.offset / 4,
+        target_batch_stride: target.batchStride / 4,
+        target_token_stride: target.tokenStride / 4,
+        target_offset: target.offset / 4,
         first_position: rotation?.firstPosition ?? 0,
         rotate: rotation ? 1 : 0,
         direction: rotation?.direction ?? 1,
       },
-      threads: pairs,
+      // One pack a lane: on software adapters too, larger workgroups cost less.
+      constants: { THREADS: 64 },
+      threads: packs,
     });
   }
 }

@@ -224,6 +224,11 @@ function checkTable(table: Operand, expected: { headDim: number; positions: numb
       }, 2], found [${table.shape}]`,
     );
   }
+  if (expected.headDim % 4 !== 0) {
+    throw new RangeError(
+      `Cannot turn heads: expected a head dimension that is a multiple of 4, found ${expected.headDim}`,
+    );
+  }
   if (positions < expected.positions) {
     throw new RangeError(
       `Cannot use rotary() table: expected at least ${expected.positions} positions, found ${positions}`,

@@ -106,6 +106,9 @@ gpuTest("rotary() rejects tables that do not fit", (gpu) => {
   assertThrows(() => rotary(heads, values), TypeError, "[positions, 2, 2]");
   const long = tape.input(new Float32Array(8 * 11), [1, 11, 1, 8]);
   assertThrows(() => rotary(long, values), RangeError, "at least 11 positions, found 10");
+  const six = tape.input(new Float32Array(6), [1, 1, 1, 6]);
+  const sixTable = tape.input(new Float32Array(6), [1, 3, 2]);
+  assertThrows(() => rotary(six, sixTable), RangeError, "multiple of 4, found 6");
   const odd = tape.input(new Float32Array(31), [1, 1, 31]);
   assertThrows(() => splitHeads(odd, values, grouped), RangeError, "found 31");
 });

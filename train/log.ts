@@ -126,6 +126,15 @@ export function printLine(line: string): void {
   console.error(line);
 }
 
+/**
+ * Writes a line to standard output: a command's result.
+ *
+ * @param line The line.
+ */
+export function printResult(line: string): void {
+  console.log(line);
+}
+
 function errorText(error: unknown, debug: boolean): string {
   if (!(error instanceof Error)) return String(error);
   if (!debug) return error.message || error.name;

@@ -23,8 +23,8 @@ export interface TrainingStage {
   step(step: number): Promise<SubmittedStep>;
   /** Names the op that made the first value that is not finite in the batch of `step`, without changing any weight. */
   locateNonFinite(step: number): Promise<string>;
-  /** Measures the held-out part. */
-  validate(): Promise<Metrics>;
+  /** Measures the held-out part after `step` steps. */
+  validate(step: number): Promise<Metrics>;
   /** Writes a checkpoint after `step` steps. */
   save(path: string, step: number): Promise<void>;
   /** Draws a picture of what the model does after `step` steps; returns its path. */
@@ -118,7 +118,7 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
     const last = done === totalSteps;
     if (due(done, options.validateEvery, last)) {
       await finishPending();
-      note(options, { step: done, ...prefixed("validation", await stage.validate()) });
+      note(options, { step: done, ...prefixed("validation", await stage.validate(done)) });
     }
     if (due(done, options.drawEvery, last)) {
       await finishPending();

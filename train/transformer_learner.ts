@@ -97,18 +97,6 @@ export class TransformerLearner implements Disposable {
   }
 
   /**
-   * Measures tokens without training.
-   *
-   * @param batch Tokens and classes of the images.
-   * @returns Mean cross-entropy in nats a token.
-   */
-  async evaluate(batch: TokenSplit): Promise<number> {
-    using tape = new Tape(this.#gpu, { record: false });
-    const loss = this.transformer.loss(inputsOf(tape, batch, this.transformer.config.blockSize));
-    return (await loss.read())[0]!;
-  }
-
-  /**
    * Runs the forward and backward pass of a step again, keeping every value.
    *
    * @param batches The step's batches.
@@ -160,6 +148,24 @@ export class TransformerLearner implements Disposable {
   #gradients(tape: Tape, loss: Tensor): Map<Operand, Tensor> {
     return tape.grad(loss, this.transformer.trainableParameters(), { last: true });
   }
+}
+
+/**
+ * Measures tokens without training.
+ *
+ * @param gpu The device.
+ * @param transformer The model.
+ * @param batch Tokens and classes of the images.
+ * @returns Mean cross-entropy in nats a token.
+ */
+export async function evaluateTokens(
+  gpu: Gpu,
+  transformer: Transformer,
+  batch: TokenSplit,
+): Promise<number> {
+  using tape = new Tape(gpu, { record: false });
+  const loss = transformer.loss(inputsOf(tape, batch, transformer.config.blockSize));
+  return (await loss.read())[0]!;
 }
 
 /** The transformer reads all tokens but the last, and predicts all of them. */

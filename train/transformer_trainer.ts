@@ -10,7 +10,11 @@ import { unigramCrossEntropy } from "./measures.ts";
 import type { StageFolder } from "./run_folder.ts";
 import { transformerSchedule } from "./schedule.ts";
 import { takeImages, TokenBatches, type TokenCache, type TokenSplit } from "./tokens.ts";
-import type { TransformerLearner, TransformerStepSettings } from "./transformer_learner.ts";
+import {
+  evaluateTokens,
+  type TransformerLearner,
+  type TransformerStepSettings,
+} from "./transformer_learner.ts";
 
 /** Format name of stage II's checkpoints. */
 export const TRANSFORMER_FORMAT = "tessera.transformer";
@@ -89,7 +93,7 @@ export class TransformerTrainer implements TrainingStage {
 
   /** Measures the validation tokens: `loss`, the unigram entropy, and their ratio. */
   async validate(): Promise<Metrics> {
-    const { cache, config, learner } = this.#options;
+    const { cache, config, learner, gpu } = this.#options;
     const { validation, train, tokensPerImage } = cache;
     const { batchSize } = config.data.params;
     const count = validation.labels.length;
@@ -99,7 +103,8 @@ export class TransformerTrainer implements TrainingStage {
     for (let start = 0; start < Math.min(count, limit); start += batchSize) {
       const size = Math.min(batchSize, count - start);
       const images = Array.from({ length: size }, (_, i) => start + i);
-      sum += size * await learner.evaluate(takeImages(validation, images, tokensPerImage));
+      const batch = takeImages(validation, images, tokensPerImage);
+      sum += size * await evaluateTokens(gpu, learner.transformer, batch);
       seen += size;
     }
     const { vocabSize } = learner.transformer.config;

@@ -107,6 +107,8 @@ export interface TokenizerConfig extends TokenizerScheduleOptions {
   readonly beta: number;
   /** Whether a moving average of the weights is kept, and used outside of training. */
   readonly useEma: boolean;
+  /** Share of that average that a step keeps; 0.999 in the reference, too slow for runs of some hundred steps. */
+  readonly emaDecay: number;
   /** Global norm to which the generator's gradient is clipped; 0 for no clipping. */
   readonly gradientClipVal: number;
   /** "transformer" where the tokenizer serves stage II and is not trained; null otherwise. */

@@ -161,6 +161,12 @@ export const tokenizerParams: Field<TokenizerConfig> = object<TokenizerConfig>({
     min: 0,
     initial: 0.25,
   }),
+  emaDecay: number({
+    doc: "Share of that average that a step keeps",
+    min: 0,
+    max: 1,
+    initial: 0.999,
+  }),
   useEma: boolean({ doc: "Whether a moving average of the weights is kept", initial: false }),
   gradientClipVal: number({
     doc: "Global norm of the generator's gradient; 0 does not clip",

@@ -1,0 +1,150 @@
+/** `deno task evaluate`: the numbers that a run is judged by. @module */
+
+import type { Dataset } from "../data/dataset.ts";
+import { openSplit } from "../data_module.ts";
+import { reconstructImages, sampleImages } from "../drawing.ts";
+import { printResult, type Reporter } from "../log.ts";
+import { ClassMeans, peakSignalToNoise, unigramCrossEntropy, unigramEntropy } from "../measures.ts";
+import { openGpu } from "../open_gpu.ts";
+import { openTokenizer, openTransformer } from "../open_models.ts";
+import { RunFolder } from "../run_folder.ts";
+import { takeImages } from "../tokens.ts";
+import { cacheTokens } from "../tokenize.ts";
+import { evaluateTokens } from "../transformer_learner.ts";
+
+/** What the command line says. */
+export interface EvaluateCommand {
+  /** Where runs are kept. */
+  readonly runs: string;
+  /** Folder of `--run`. */
+  readonly run: string | undefined;
+  /** Samples of each class that are compared with the class means. */
+  readonly samplesPerClass: number;
+  /** Classifier-free guidance of those samples. */
+  readonly guidance: number;
+  /** Seed of the first sample. */
+  readonly seed: number;
+  /** Where messages go. */
+  readonly reporter: Reporter;
+}
+
+/** Images encoded, measured or sampled at once. */
+const BATCH_SIZE = 32;
+
+/**
+ * Measures the newest run on the validation split.
+ *
+ * @param command What the command line says.
+ * @returns Exit code 0.
+ * @throws {UserError} If there is no such run.
+ */
+export async function runEvaluate(command: EvaluateCommand): Promise<number> {
+  const { reporter, samplesPerClass, seed, guidance } = command;
+  const run = await RunFolder.open(command.runs, {
+    needs: "transformer",
+    ...(command.run !== undefined && { path: command.run }),
+  });
+  using gpu = await openGpu();
+  const openedTokenizer = await openTokenizer(gpu, run.stage("tokenizer"));
+  using tokenizer = openedTokenizer.tokenizer;
+  const openedTransformer = await openTransformer(gpu, run.stage("transformer"));
+  using transformer = openedTransformer.transformer;
+  const { resolution } = openedTokenizer.config.model.params.ddconfig;
+  const warn = (message: string): void => reporter.warn(message);
+  const data = openedTransformer.config.data.params;
+  using train = await openSplit(data, { split: "train", resolution, warn });
+  using validation = await openSplit(data, { split: "validation", resolution, warn });
+  printResult(`run ${run.path} on ${gpu.adapter.name}`);
+
+  const means = new ClassMeans(train.classNames.length, resolution * resolution * 3);
+  for await (const { images, labels } of batchesOf(train)) means.add(images, labels);
+  const reconstruction = await measureReconstruction({ gpu, tokenizer }, validation, means);
+  const { nEmbed } = openedTokenizer.config.model.params;
+  printResult(`reconstruction            ${reconstruction.decibels.toFixed(2)} dB PSNR`);
+  printResult(`mean training image       ${reconstruction.meanDecibels.toFixed(2)} dB PSNR`);
+  printResult(
+    `codes used                ${(100 * reconstruction.used / nEmbed).toFixed(1)} % of ${nEmbed}`,
+  );
+
+  const cache = await cacheTokens({
+    gpu,
+    tokenizer,
+    checkpoint: openedTokenizer.checkpoint,
+    data: JSON.stringify(data.train),
+    train,
+    validation,
+    batchSize: BATCH_SIZE,
+    path: run.stage("transformer").tokensFile,
+  });
+  const { tokensPerImage } = cache;
+  let sum = 0;
+  for (let start = 0; start < validation.length; start += BATCH_SIZE) {
+    const size = Math.min(BATCH_SIZE, validation.length - start);
+    const images = Array.from({ length: size }, (_, i) => start + i);
+    const batch = takeImages(cache.validation, images, tokensPerImage);
+    sum += size * await evaluateTokens(gpu, transformer, batch);
+  }
+  const loss = sum / validation.length;
+  const entropy = unigramEntropy(cache.validation.tokens, nEmbed);
+  const cross = unigramCrossEntropy(cache.train.tokens, cache.validation.tokens, nEmbed);
+  printResult(`stage-II validation loss  ${loss.toFixed(4)} nats a token`);
+  printResult(
+    `unigram entropy           ${entropy.toFixed(4)} nats a token (training frequencies: ${
+      cross.toFixed(4)
+    }); the loss is ${(100 * (1 - loss / entropy)).toFixed(1)} % under it`,
+  );
+
+  const classes = train.classNames.flatMap((_, label) =>
+    new Array<number>(samplesPerClass).fill(label)
+  );
+  const samples = await sampleImages({ gpu, transformer, tokenizer }, {
+    classes,
+    seeds: classes.map((_, i) => seed + i),
+    guidance,
+    batchSize: BATCH_SIZE,
+    onProgress: (done) => reporter.info(`${done} of ${classes.length} samples`),
+  });
+  const hits = means.countNearest(samples.pixels, classes);
+  const share = hits / classes.length;
+  const chance = 1 / train.classNames.length;
+  printResult(
+    `samples nearest own class ${(100 * share).toFixed(1)} % of ${classes.length}, ${
+      (share / chance).toFixed(2)
+    } times chance (${(100 * chance).toFixed(1)} %), guidance ${guidance}`,
+  );
+  return 0;
+}
+
+async function measureReconstruction(
+  models: Parameters<typeof reconstructImages>[0],
+  validation: Dataset,
+  means: ClassMeans,
+): Promise<{ decibels: number; meanDecibels: number; used: number }> {
+  const mean = means.overall();
+  const used = new Set<number>();
+  let decibels = 0;
+  let meanDecibels = 0;
+  for await (const { images, labels } of batchesOf(validation)) {
+    const count = labels.length;
+    const { pixels, tokens } = await reconstructImages(models, images, validation.resolution);
+    decibels += count * peakSignalToNoise(images, pixels, count);
+    const repeated = new Float32Array(images.length);
+    for (let i = 0; i < count; i++) repeated.set(mean, i * mean.length);
+    meanDecibels += count * peakSignalToNoise(images, repeated, count);
+    for (const token of tokens) used.add(token);
+  }
+  const { length } = validation;
+  return { decibels: decibels / length, meanDecibels: meanDecibels / length, used: used.size };
+}
+
+async function* batchesOf(
+  dataset: Dataset,
+): AsyncGenerator<{ images: Float32Array; labels: number[] }> {
+  for (let start = 0; start < dataset.length; start += BATCH_SIZE) {
+    const size = Math.min(BATCH_SIZE, dataset.length - start);
+    const { images, indices } = await dataset.load(
+      Array.from({ length: size }, (_, i) => start + i),
+    );
+    yield { images, labels: [...indices].map((index) => dataset.label(index)) };
+  }
+}

@@ -1,0 +1,99 @@
+/** `deno task reconstruct`: images beside their reconstructions. @module */
+
+import { join } from "node:path";
+import { openSplit } from "../data_module.ts";
+import { type DecodedImages, reconstructImages, toPictures, writeSheet } from "../drawing.ts";
+import { fileError } from "../files/file_error.ts";
+import { decodeImage } from "../image/codec.ts";
+import { crop, resizeShorterSide, samplesToUnit } from "../image/resize.ts";
+import { printResult, type Reporter } from "../log.ts";
+import { peakSignalToNoise } from "../measures.ts";
+import { openGpu } from "../open_gpu.ts";
+import { openTokenizer } from "../open_models.ts";
+import { RunFolder } from "../run_folder.ts";
+
+/** What the command line says. */
+export interface ReconstructCommand {
+  /** Where runs are kept. */
+  readonly runs: string;
+  /** Folder of `--run`. */
+  readonly run: string | undefined;
+  /** Image files; none for the validation split. */
+  readonly images: readonly string[];
+  /** Images of the validation split. */
+  readonly count: number;
+  /** The picture. */
+  readonly out: string | undefined;
+  /** Where messages go. */
+  readonly reporter: Reporter;
+}
+
+/** Pairs of images in one row of the sheet. */
+const PAIRS_IN_A_ROW = 8;
+
+/**
+ * Reconstructs.
+ *
+ * @param command What the command line says.
+ * @returns Exit code 0.
+ * @throws {UserError} If there is no such run, or an image cannot be read.
+ */
+export async function runReconstruct(command: ReconstructCommand): Promise<number> {
+  const { reporter } = command;
+  const run = await RunFolder.open(command.runs, {
+    needs: "tokenizer",
+    ...(command.run !== undefined && { path: command.run }),
+  });
+  using gpu = await openGpu();
+  const { tokenizer: opened, config } = await openTokenizer(gpu, run.stage("tokenizer"));
+  using tokenizer = opened;
+  const { resolution } = config.model.params.ddconfig;
+  const images = command.images.length > 0
+    ? await readImages(command.images, resolution)
+    : await validationImages(command, { data: config.data.params, resolution });
+  const count = images.pixels.length / (resolution * resolution * 3);
+  const reconstructions = await reconstructImages({ gpu, tokenizer }, images.pixels, resolution);
+  const [before, after] = [toPictures(images), toPictures(reconstructions)];
+  const rows = [];
+  for (let start = 0; start < count; start += PAIRS_IN_A_ROW) {
+    const end = start + PAIRS_IN_A_ROW;
+    rows.push({ label: "images", images: before.slice(start, end) });
+    rows.push({ label: "reconstructions", images: after.slice(start, end) });
+  }
+  const path = command.out ?? join(run.path, "reconstructions.png");
+  const decibels = peakSignalToNoise(images.pixels, reconstructions.pixels, count);
+  await writeSheet(path, rows, { title: `Reconstructions, ${decibels.toFixed(2)} dB` });
+  reporter.info(`${count} images, ${decibels.toFixed(2)} dB`);
+  printResult(path);
+  return 0;
+}
+
+async function readImages(paths: readonly string[], resolution: number): Promise<DecodedImages> {
+  const size = resolution * resolution * 3;
+  const pixels = new Float32Array(paths.length * size);
+  for (const [i, path] of paths.entries()) {
+    let bytes: Uint8Array;
+    try {
+      bytes = await Deno.readFile(path);
+    } catch (cause) {
+      throw fileError(`read image ${path}`, cause);
+    }
+    const square = crop(resizeShorterSide(decodeImage(bytes), resolution), resolution);
+    pixels.set(samplesToUnit(square.pixels), i * size);
+  }
+  return { pixels, resolution };
+}
+
+async function validationImages(
+  command: ReconstructCommand,
+  options: { data: Parameters<typeof openSplit>[0]; resolution: number },
+): Promise<DecodedImages> {
+  using dataset = await openSplit(options.data, {
+    split: "validation",
+    resolution: options.resolution,
+    warn: (message) => command.reporter.warn(message),
+  });
+  const count = Math.min(command.count, dataset.length);
+  const { images } = await dataset.load(Array.from({ length: count }, (_, i) => i));
+  return { pixels: images, resolution: options.resolution };
+}

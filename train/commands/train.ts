@@ -1,0 +1,190 @@
+/** `deno task train`: both stages, from configurations to a run folder. @module */
+
+import { fileURLToPath } from "node:url";
+import {
+  asTokenizer,
+  asTransformer,
+  type ConfigSource,
+  distributeOverrides,
+  isTokenizerRun,
+  type LoadedConfig,
+  readConfig,
+  resolveConfig,
+  type RunConfig,
+} from "../config/mod.ts";
+import { UserError } from "../errors.ts";
+import type { Reporter } from "../log.ts";
+import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
+import { RunFolder, type StageName } from "../run_folder.ts";
+import { trainTokenizer, trainTransformer } from "../stages.ts";
+
+/** Exit code of a process that Ctrl-C ended, as shells count. */
+const INTERRUPTED_EXIT_CODE = 130;
+
+/** What the command line says. */
+export interface TrainCommand {
+  /** Files of `--config`; none for the defaults. */
+  readonly configs: readonly string[];
+  /** Folder of `--run`. */
+  readonly run: string | undefined;
+  /** Where runs are kept. */
+  readonly runs: string;
+  /** Whether to continue a run. */
+  readonly resume: boolean;
+  /** Texts `key.path=value`. */
+  readonly overrides: readonly string[];
+  /** Where messages go. */
+  readonly reporter: Reporter;
+}
+
+/** Configurations by stage. */
+type Stages = Partial<Record<StageName, LoadedConfig>>;
+
+/**
+ * Trains.
+ *
+ * @param command What the command line says.
+ * @returns Exit code: 0, or 130 after Ctrl-C.
+ * @throws {UserError} If a configuration, the data or a checkpoint is not what it should be.
+ */
+export async function runTrain(command: TrainCommand): Promise<number> {
+  const { reporter } = command;
+  const resumed = command.resume
+    ? await RunFolder.open(command.runs, command.run === undefined ? {} : { path: command.run })
+    : undefined;
+  const stages = await loadStages(command, resumed);
+  for (const loaded of Object.values(stages)) {
+    for (const warning of loaded.warnings) reporter.warn(warning);
+  }
+  const run = resumed ?? await openRun(command, stages);
+  using gpu = await openGpu();
+  reporter.info(`run ${run.path} on ${gpu.adapter.name}`);
+  using interruption = new Interruption(reporter);
+  const context = { gpu, run, reporter, signal: interruption.signal };
+  let finished = true;
+  if (stages.tokenizer) finished = await trainTokenizer(asTokenizer(stages.tokenizer), context);
+  if (finished && stages.transformer) {
+    finished = await trainTransformer(asTransformer(stages.transformer), context);
+  }
+  if (!finished) {
+    reporter.info(
+      `stopped; continue with: deno task train --resume --run ${run.path}`,
+    );
+    return INTERRUPTED_EXIT_CODE;
+  }
+  reporter.info(
+    (await run.stage("transformer").checkpoints()).length > 0
+      ? `done: ${run.path}\nnext: deno task sample       draws images of every class\n      deno task evaluate     measures the run`
+      : `done: ${run.path}\nnext: deno task reconstruct  draws images beside their reconstructions`,
+  );
+  return 0;
+}
+
+/** Configurations of the stages to train: those of the run that is resumed, the named ones, or the defaults. */
+async function loadStages(command: TrainCommand, resumed: RunFolder | undefined): Promise<Stages> {
+  const sources: Partial<Record<StageName, ConfigSource>> = {};
+  const names: StageName[] = ["tokenizer", "transformer"];
+  const defaults = names.map((name) =>
+    fileURLToPath(new URL(`../../configs/openmoji_${name}.yaml`, import.meta.url))
+  );
+  for (const file of command.configs.length > 0 ? command.configs : defaults) {
+    const source = await readConfig(file);
+    const name = stageOf(resolveConfig(source, budget()).config);
+    if (sources[name]) {
+      throw new UserError(
+        `Cannot train with config ${file}: expected one config for each stage, found two for the ${name}`,
+      );
+    }
+    sources[name] = source;
+  }
+  for (const name of names) {
+    const kept = resumed?.stage(name).configFile;
+    if (kept !== undefined && await exists(kept)) sources[name] = await readConfig(kept);
+  }
+  return applyOverrides(command.overrides, sources);
+}
+
+function applyOverrides(
+  overrides: readonly string[],
+  { tokenizer, transformer }: Partial<Record<StageName, ConfigSource>>,
+): Stages {
+  if (tokenizer && transformer) {
+    const split = distributeOverrides(overrides, { tokenizer, transformer });
+    return {
+      tokenizer: resolveConfig(tokenizer, { ...budget(), overrides: split.tokenizer }),
+      transformer: resolveConfig(transformer, { ...budget(), overrides: split.transformer }),
+    };
+  }
+  const own = (name: StageName): readonly string[] =>
+    overrides.map((text) => text.startsWith(`${name}.`) ? text.slice(name.length + 1) : text);
+  return {
+    ...(tokenizer && {
+      tokenizer: resolveConfig(tokenizer, { ...budget(), overrides: own("tokenizer") }),
+    }),
+    ...(transformer && {
+      transformer: resolveConfig(transformer, { ...budget(), overrides: own("transformer") }),
+    }),
+  };
+}
+
+function budget(): { codebookBudgetBytes: number } {
+  return { codebookBudgetBytes: memoryBudgetBytes() };
+}
+
+function stageOf(config: RunConfig): StageName {
+  return isTokenizerRun(config) ? "tokenizer" : "transformer";
+}
+
+/** A new run, or the given one if the stages to train are not in it yet. */
+async function openRun(command: TrainCommand, stages: Stages): Promise<RunFolder> {
+  if (command.run === undefined) {
+    if (!stages.tokenizer) {
+      throw new UserError(
+        "Cannot train stage II alone in a new run: expected --run FOLDER with a trained tokenizer, found none",
+      );
+    }
+    return await RunFolder.create(command.runs, new Date());
+  }
+  const run = new RunFolder(command.run);
+  for (const name of Object.keys(stages) as StageName[]) {
+    if ((await run.stage(name).checkpoints()).length > 0) {
+      throw new UserError(
+        `Cannot train the ${name} in ${command.run}: expected a run without one, found a checkpoint; continue it with --resume`,
+      );
+    }
+  }
+  return run;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await Deno.stat(path);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return false;
+    throw error;
+  }
+}
+
+/** Ctrl-C: the first one ends after the running step, the second one at once. */
+class Interruption implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #listener: () => void;
+
+  constructor(reporter: Reporter) {
+    this.#listener = () => {
+      if (this.signal.aborted) Deno.exit(INTERRUPTED_EXIT_CODE);
+      reporter.info("stopping after this step; press Ctrl-C again to stop at once");
+      this.#controller.abort();
+    };
+    Deno.addSignalListener("SIGINT", this.#listener);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  [Symbol.dispose](): void {
+    Deno.removeSignalListener("SIGINT", this.#listener);
+  }
+}

@@ -1,0 +1,110 @@
+/** Opens the trained models of a run. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import { Tokenizer } from "../models/tokenizer.ts";
+import { Transformer } from "../models/transformer.ts";
+import { ModuleContext } from "../nn/module.ts";
+import { type CheckpointEntry, loadCheckpoint } from "./checkpoint.ts";
+import {
+  asTokenizer,
+  asTransformer,
+  type CompleteGptConfig,
+  loadConfig,
+  type TokenizerRunConfig,
+  type TransformerRunConfig,
+} from "./config/mod.ts";
+import { UserError } from "./errors.ts";
+import type { StageFolder } from "./run_folder.ts";
+import { averageName } from "./tokenizer_learner.ts";
+import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
+import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
+
+/** A trained tokenizer; dispose `tokenizer`. */
+export interface OpenedTokenizer {
+  /** The model, with averaged weights where the run kept them. */
+  readonly tokenizer: Tokenizer;
+  /** Its configuration. */
+  readonly config: TokenizerRunConfig;
+  /** The checkpoint it came from. */
+  readonly checkpoint: string;
+}
+
+/**
+ * Opens the tokenizer of a run. As in the reference, the averaged weights are taken where there are any.
+ *
+ * @param gpu The device.
+ * @param folder Stage I of the run.
+ * @returns Model and configuration.
+ * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
+ */
+export async function openTokenizer(gpu: Gpu, folder: StageFolder): Promise<OpenedTokenizer> {
+  const checkpoint = await folder.newestCheckpoint();
+  const { config } = asTokenizer(await loadConfig({ file: folder.configFile }));
+  const { params } = config.model;
+  const tokenizer = new Tokenizer(new ModuleContext(gpu, 0), params);
+  try {
+    const entries: CheckpointEntry[] = [];
+    for (const [name, parameter] of tokenizer.namedParameters()) {
+      entries.push({ name: params.useEma ? averageName(name) : name, parameter });
+    }
+    await loadCheckpoint(checkpoint, entries, { format: TOKENIZER_FORMAT, complete: false });
+  } catch (error) {
+    tokenizer[Symbol.dispose]();
+    throw error;
+  }
+  return { tokenizer, config, checkpoint };
+}
+
+/** A trained transformer; dispose `transformer`. */
+export interface OpenedTransformer {
+  /** The model. */
+  readonly transformer: Transformer;
+  /** Its configuration. */
+  readonly config: TransformerRunConfig;
+  /** The checkpoint it came from. */
+  readonly checkpoint: string;
+}
+
+/**
+ * Opens the transformer of a run.
+ *
+ * @param gpu The device.
+ * @param folder Stage II of the run.
+ * @returns Model and configuration.
+ * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
+ */
+export async function openTransformer(gpu: Gpu, folder: StageFolder): Promise<OpenedTransformer> {
+  const checkpoint = await folder.newestCheckpoint();
+  const { config } = asTransformer(await loadConfig({ file: folder.configFile }));
+  const transformer = new Transformer(new ModuleContext(gpu, 0), gptOf(config, folder));
+  try {
+    const entries: CheckpointEntry[] = [];
+    for (const [name, parameter] of transformer.namedParameters("transformer.")) {
+      entries.push({ name, parameter });
+    }
+    await loadCheckpoint(checkpoint, entries, { format: TRANSFORMER_FORMAT, complete: false });
+  } catch (error) {
+    transformer[Symbol.dispose]();
+    throw error;
+  }
+  return { transformer, config, checkpoint };
+}
+
+/** The configuration that a run keeps has every size filled in. */
+function gptOf(config: TransformerRunConfig, folder: StageFolder): CompleteGptConfig {
+  const { params } = config.model.params.transformerConfig;
+  const { vocabSize, blockSize, classNum, nHead, nKvHead, nEmbd } = params;
+  if (vocabSize === null || blockSize === null || classNum === null) {
+    throw new UserError(
+      `Cannot open ${folder.configFile}: expected vocab_size, block_size and class_num, found null`,
+    );
+  }
+  return {
+    ...params,
+    vocabSize,
+    blockSize,
+    classNum,
+    nKvHead: nKvHead ?? nHead,
+    condDim: nEmbd,
+  };
+}

@@ -1,0 +1,363 @@
+/** One optimizer step of stage I (discriminator, then generator, then averages), and what a checkpoint of it holds. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import { fillUniform } from "../kernels/random.ts";
+import { NLayerDiscriminator } from "../models/discriminator.ts";
+import { Tokenizer, type TokenizerOptions, type TokenizerOutput } from "../models/tokenizer.ts";
+import { GradientAccumulator } from "../nn/accumulation.ts";
+import { ExponentialMovingAverage } from "../nn/ema.ts";
+import { ModuleContext } from "../nn/module.ts";
+import { clamp } from "../nn/activation.ts";
+import { add, detach } from "../nn/math.ts";
+import { Adam } from "../nn/optim.ts";
+import { Tape } from "../nn/tape.ts";
+import type { Operand, Parameter, Tensor } from "../nn/tensor.ts";
+import type { CheckpointEntry } from "./checkpoint.ts";
+import { readScalars } from "./learner.ts";
+import type { Metrics } from "./loop.ts";
+import { type Opponent, TokenizerLosses, type TokenizerLossOptions } from "./tokenizer_losses.ts";
+
+/** Adam's decays of stage I, as the reference fixes them. */
+const BETAS = [0.5, 0.9] as const;
+/** Prefix of the discriminator in checkpoints. */
+const DISCRIMINATOR = "loss.discriminator.";
+
+/** What a learner of stage I is made of. */
+export interface TokenizerLearnerOptions {
+  /** Sizes of the tokenizer. */
+  readonly model: TokenizerOptions;
+  /** Weights of the losses, sizes of discriminator and perceptual network. */
+  readonly loss: TokenizerLossOptions;
+  /** Share of the averages that an update keeps; null for no averages. */
+  readonly emaDecay: number | null;
+  /** Seed of the initial weights and of dropout. */
+  readonly seed: number;
+}
+
+/** Settings of one step. */
+export interface TokenizerStepSettings {
+  /** Number of the step, from 0: it keys random numbers, and decides whether the discriminator takes part. */
+  readonly step: number;
+  /** Learning rate of both optimizers. */
+  readonly learningRate: number;
+  /** Largest norm of the generator's gradients, or null. */
+  readonly clip: number | null;
+}
+
+/** Images of one step. */
+export interface ImageBatch {
+  /** Pixels in [-1, 1], shape (batch, height, width, 3). */
+  readonly images: Float32Array;
+  /** The shape. */
+  readonly shape: readonly [number, number, number, number];
+}
+
+/**
+ * Tokenizer and discriminator with their optimizers and averages.
+ *
+ * @see SEED-Voken src/IBQ/models/ibqgan.py, `training_step`; SPEC of the losses: src/IBQ/modules/losses/vqperceptual.py.
+ */
+export class TokenizerLearner implements Disposable {
+  /** The generator: encoder, quantizer, decoder. */
+  readonly tokenizer: Tokenizer;
+  /** Its opponent. */
+  readonly discriminator: NLayerDiscriminator;
+  /** The losses, with the frozen perceptual network and LeCAM's averages. */
+  readonly losses: TokenizerLosses;
+  /** Adam of the generator. */
+  readonly generatorOptimizer: Adam;
+  /** Adam of the discriminator. */
+  readonly discriminatorOptimizer: Adam;
+  /** Averages of all trainable parameters, the discriminator's included. */
+  readonly averages: ExponentialMovingAverage | undefined;
+  readonly #gpu: Gpu;
+  readonly #options: TokenizerLearnerOptions;
+  readonly #sums = new GradientAccumulator();
+
+  /**
+   * Makes everything with initial weights.
+   *
+   * @param gpu The device.
+   * @param options Sizes, weights, seed.
+   */
+  constructor(gpu: Gpu, options: TokenizerLearnerOptions) {
+    this.#gpu = gpu;
+    this.#options = options;
+    const { model, loss, seed } = options;
+    const context = new ModuleContext(gpu, seed);
+    this.tokenizer = new Tokenizer(context, model);
+    this.discriminator = new NLayerDiscriminator(context, {
+      inChannels: loss.discInChannels,
+      ndf: loss.discNdf,
+      numLayers: loss.discNumLayers,
+    });
+    this.losses = new TokenizerLosses(gpu, loss);
+    this.generatorOptimizer = new Adam(this.tokenizer.namedParameters(), { betas: BETAS });
+    this.discriminatorOptimizer = new Adam(this.discriminator.namedParameters(DISCRIMINATOR), {
+      betas: BETAS,
+    });
+    if (options.emaDecay !== null) this.averages = this.#startAverages(options.emaDecay);
+  }
+
+  /**
+   * Trains on one batch, or on several whose gradients are averaged.
+   *
+   * The batch is encoded and decoded once; the discriminator learns on the result, then the generator learns against the new
+   * discriminator. With several batches each is encoded and decoded a second time for the generator, so that the activations of
+   * one batch are all that memory has to hold.
+   *
+   * @param batches Images; batches of equal size.
+   * @param settings Rates of this step.
+   * @returns The losses by the reference's names, and the gradient norms; read while the next step runs.
+   */
+  step(batches: readonly ImageBatch[], settings: TokenizerStepSettings): Promise<Metrics> {
+    const { step, learningRate, clip } = settings;
+    using scalars = new Tape(this.#gpu, { record: false });
+    const log = new MetricSums(scalars);
+    const updateDiscriminator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
+      const norm = this.discriminatorOptimizer.step(gradients, { learningRate });
+      log.set("discriminator_gradient_norm", norm);
+    };
+    const updateGenerator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
+      const norm = this.generatorOptimizer.step(gradients, {
+        learningRate,
+        ...(clip !== null && { clip }),
+      });
+      log.set("generator_gradient_norm", norm);
+    };
+    const [only, ...others] = batches;
+    if (only && others.length === 0) {
+      using tape = new Tape(this.#gpu, this.#key(step));
+      const pass = this.#pass(tape, only);
+      this.#judge(pass, { step, log }, updateDiscriminator);
+      this.#generate(pass, { step, log }, updateGenerator);
+    } else {
+      const share = 1 / batches.length;
+      for (const [i, batch] of batches.entries()) {
+        using tape = new Tape(this.#gpu, {
+          ...this.#key(step * batches.length + i),
+          record: false,
+        });
+        const pass = this.#pass(tape, batch);
+        this.#judge(pass, { step, log }, (gradients) => this.#sums.add(gradients, share));
+      }
+      updateDiscriminator(this.#sums.take(scalars));
+      for (const [i, batch] of batches.entries()) {
+        using tape = new Tape(this.#gpu, this.#key(step * batches.length + i));
+        const pass = this.#pass(tape, batch);
+        this.#generate(pass, { step, log }, (gradients) => this.#sums.add(gradients, share));
+      }
+      updateGenerator(this.#sums.take(scalars));
+    }
+    this.averages?.update();
+    return log.read(batches.length);
+  }
+
+  /**
+   * Measures images without training: the losses on clamped reconstructions, with the running statistics of the discriminator.
+   *
+   * @param batch Images.
+   * @param step Steps done.
+   * @returns The losses by the reference's names, the clamped reconstructions, and the tokens (images, tokens an image).
+   * @see SEED-Voken src/IBQ/models/ibqgan.py, `_validation_step`.
+   */
+  async evaluate(batch: ImageBatch, step: number): Promise<Evaluation> {
+    using tape = new Tape(this.#gpu, { record: false });
+    const { x, output } = this.#pass(tape, batch, { training: false });
+    const reconstruction = clamp(output.reconstruction, { minimum: -1, maximum: 1 });
+    const opponent = this.#opponent(false);
+    const generated = this.losses.generator({ x, output, reconstruction }, opponent, step);
+    const judged = this.losses.discriminator({ x, reconstruction }, opponent, step);
+    const [metrics, pixels, tokens] = await Promise.all([
+      readScalars({ ...judged.metrics, ...generated.metrics }),
+      reconstruction.read(),
+      output.indices.readIndices(),
+    ]);
+    return { metrics, pixels, tokens };
+  }
+
+  /**
+   * Runs the forward and backward passes of a step again, keeping every value.
+   *
+   * @param batches The step's batches.
+   * @param settings The step's settings.
+   * @returns The name of the first op whose value, or whose gradient, is not finite.
+   */
+  async locateNonFinite(
+    batches: readonly ImageBatch[],
+    settings: TokenizerStepSettings,
+  ): Promise<string> {
+    const { step } = settings;
+    for (const [i, batch] of batches.entries()) {
+      using tape = new Tape(this.#gpu, this.#key(step * batches.length + i));
+      const { x, output } = this.#pass(tape, batch);
+      const { reconstruction } = output;
+      const opponent = this.#opponent(true);
+      const judged = this.losses.discriminator(
+        { x, reconstruction: detach(reconstruction) },
+        opponent,
+        step,
+      );
+      const generated = this.losses.generator({ x, output, reconstruction }, opponent, step);
+      const found =
+        await tape.firstNonFinite(judged.loss, this.discriminator.trainableParameters()) ??
+          await tape.firstNonFinite(generated.loss, this.tokenizer.trainableParameters());
+      if (found) return found;
+    }
+    return "the optimizer";
+  }
+
+  /** @returns Every tensor of a checkpoint: the reference's names, then the state of the training. */
+  *entries(): Generator<CheckpointEntry> {
+    const weights = new Map<string, Parameter>([
+      ...this.tokenizer.namedParameters(),
+      ...this.discriminator.namedParameters(DISCRIMINATOR),
+    ]);
+    for (const [name, parameter] of weights) yield { name, parameter };
+    for (const [name, parameter] of this.averages?.averages() ?? []) {
+      yield { name: averageName(name), parameter, layout: weights.get(name)! };
+    }
+    for (const [name, parameter] of this.losses.state()) yield { name, parameter };
+    const optimizers = {
+      generator: this.generatorOptimizer,
+      discriminator: this.discriminatorOptimizer,
+    };
+    for (const [kind, optimizer] of Object.entries(optimizers)) {
+      for (const [name, parameter] of optimizer.state()) {
+        const layout = weights.get(name.replace(/\.exp_avg(_sq)?$/, ""))!;
+        yield { name: `optimizer.${kind}.${name}`, parameter, layout };
+      }
+    }
+  }
+
+  /** Gives every buffer back. */
+  [Symbol.dispose](): void {
+    this.#sums[Symbol.dispose]();
+    this.averages?.[Symbol.dispose]();
+    this.generatorOptimizer[Symbol.dispose]();
+    this.discriminatorOptimizer[Symbol.dispose]();
+    this.losses[Symbol.dispose]();
+    this.discriminator[Symbol.dispose]();
+    this.tokenizer[Symbol.dispose]();
+  }
+
+  /** The averages start as copies, but for the codebook's, which the reference makes before it replaces the quantizer. */
+  #startAverages(decay: number): ExponentialMovingAverage {
+    const averages = new ExponentialMovingAverage([
+      ...this.tokenizer.namedParameters(),
+      ...this.discriminator.namedParameters(DISCRIMINATOR),
+    ], { decay });
+    const bound = 1 / this.#options.model.nEmbed;
+    for (const [name, average] of averages.averages()) {
+      if (name !== "quantize.embedding.weight") continue;
+      const key = { seed: this.#options.seed, step: 0, stream: CODEBOOK_AVERAGE_STREAM };
+      fillUniform(this.#gpu, average.storage, { key, low: -bound, high: bound });
+    }
+    return averages;
+  }
+
+  #key(step: number): { seed: number; step: number } {
+    return { seed: this.#options.seed, step };
+  }
+
+  #pass(tape: Tape, batch: ImageBatch, options = { training: true }): Pass {
+    const x = tape.input(batch.images, batch.shape);
+    return { x, output: this.tokenizer.forward(x, options) };
+  }
+
+  #opponent(training: boolean): Opponent {
+    return {
+      logits: (x) => this.discriminator.forward(x, { training }),
+      lastLayer: this.tokenizer.decoder.convOut.weight,
+    };
+  }
+
+  /** The discriminator's loss on images and detached reconstructions, on a tape of its own, so that it is freed at once. */
+  #judge(
+    pass: Pass,
+    { step, log }: { step: number; log: MetricSums },
+    use: (gradients: ReadonlyMap<Operand, Tensor>) => void,
+  ): void {
+    using tape = new Tape(this.#gpu);
+    const images = {
+      x: tape.constant(pass.x),
+      reconstruction: tape.constant(pass.output.reconstruction),
+    };
+    const { loss, metrics } = this.losses.discriminator(images, this.#opponent(true), step);
+    log.add(metrics);
+    use(tape.grad(loss, this.discriminator.trainableParameters(), { last: true }));
+  }
+
+  #generate(
+    { x, output }: Pass,
+    { step, log }: { step: number; log: MetricSums },
+    use: (gradients: ReadonlyMap<Operand, Tensor>) => void,
+  ): void {
+    const images = { x, output, reconstruction: output.reconstruction };
+    const { loss, metrics } = this.losses.generator(images, this.#opponent(true), step);
+    log.add(metrics);
+    use(x.tape.grad(loss, this.tokenizer.trainableParameters(), { last: true }));
+  }
+}
+
+/** What {@linkcode TokenizerLearner.evaluate} gives. */
+export interface Evaluation {
+  /** Losses by the reference's names. */
+  readonly metrics: Metrics;
+  /** Reconstructions in [-1, 1]. */
+  readonly pixels: Float32Array;
+  /** Tokens, shape (images, tokens an image). */
+  readonly tokens: Uint32Array;
+}
+
+/** A batch and what the tokenizer made of it. */
+interface Pass {
+  x: Tensor;
+  output: TokenizerOutput;
+}
+
+/** No module draws from a stream of this number: they count from 0. */
+const CODEBOOK_AVERAGE_STREAM = 2 ** 31;
+
+/**
+ * Names the average of a parameter as the reference's checkpoints do.
+ *
+ * @param name Name of the parameter.
+ * @returns `model_ema.` and the name without its dots.
+ * @see SEED-Voken src/IBQ/modules/ema.py, `LitEma`.
+ */
+export function averageName(name: string): string {
+  return `model_ema.${name.replaceAll(".", "")}`;
+}
+
+/** Scalars of the batches of a step, summed by name on a tape that outlives the batches' own. */
+class MetricSums {
+  readonly #tape: Tape;
+  readonly #sums: Record<string, Tensor> = {};
+
+  constructor(tape: Tape) {
+    this.#tape = tape;
+  }
+
+  add(values: Readonly<Record<string, Tensor>>): void {
+    for (const [name, value] of Object.entries(values)) {
+      const copy = this.#tape.copy(value);
+      const sum = this.#sums[name];
+      this.#sums[name] = sum ? add(sum, copy) : copy;
+    }
+  }
+
+  /** Sets a value that belongs to the step, not to a batch. */
+  set(name: string, value: Tensor): void {
+    this.#sums[name] = this.#tape.copy(value);
+  }
+
+  async read(batches: number): Promise<Metrics> {
+    const sums = await readScalars(this.#sums);
+    return Object.fromEntries(
+      Object.entries(sums).map((
+        [name, sum],
+      ) => [name, name.endsWith("_norm") ? sum : sum / batches]),
+    );
+  }
+}

@@ -6,6 +6,7 @@ import { SafetensorsReader } from "../../train/files/safetensors.ts";
 import { fileError } from "../../train/files/file_error.ts";
 import { checkDiscriminator } from "./discriminator.ts";
 import type { FileCheck } from "./file_check.ts";
+import { checkGanStep } from "./gan_step.ts";
 import { checkGpt } from "./gpt.ts";
 import type { Json } from "./json.ts";
 import { checkLpips } from "./lpips.ts";
@@ -25,6 +26,7 @@ const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["tokenizer", checkTokenizer],
   ["discriminator", checkDiscriminator],
   ["lpips", checkLpips],
+  ["gan_step", checkGanStep],
   ["gpt", checkGpt],
   ["optim", checkOptim],
 ]);

@@ -47,7 +47,7 @@ export interface MaskOptions {
 }
 
 /** The three kinds of product between heads and rows of scores. */
-type Product = "scores" | "rows" | "columns";
+export type HeadProduct = "scores" | "rows" | "columns";
 
 /**
  * Multiplies heads for each image and head: `scores = alpha x·yᵀ`, `rows: x = alpha scores·y`, or `columns: y = alpha scoresᵀ·x`, with
@@ -60,7 +60,7 @@ type Product = "scores" | "rows" | "columns";
  */
 export function multiplyHeads(
   gpu: Gpu,
-  product: Product,
+  product: HeadProduct,
   options: AttentionSizes & { x: HeadsArray; y: HeadsArray; scores: Slice; alpha?: number },
 ): void {
   const { batch, queries, keys, heads, kvHeads, headDim, scores, alpha = 1 } = options;

@@ -3,8 +3,9 @@
 import { KvCache } from "../nn/kv_cache.ts";
 import { reshape } from "../nn/math.ts";
 import { dims, type Tensor } from "../nn/tensor.ts";
-import type { HeadModulation, Transformer } from "./transformer.ts";
+import type { Transformer } from "./transformer.ts";
 import { type BlockModulation, splitModulation } from "./transformer_block.ts";
+import type { HeadModulation } from "./transformer_head.ts";
 
 /**
  * The state of sequences that grow together, in evaluation mode. What a class does to each block is computed once.
@@ -27,6 +28,8 @@ export class TokenPredictor implements Disposable {
   #position = 0;
 
   /**
+   * Begins sequences, still empty.
+   *
    * @param transformer The model.
    * @param classes (batch) u32: class of each sequence; `classNum` stands for no class. Its tape must not record; it owns all values.
    * @throws {TypeError} If the tape records.

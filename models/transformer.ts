@@ -1,7 +1,6 @@
 /** The class-conditional transformer of stage II: predicts the tokens of an image one after the other. @module */
 
 import { gelu, silu } from "../nn/activation.ts";
-import { modulate } from "../nn/broadcast.ts";
 import { dropout, replaceLabels } from "../nn/dropout.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { Linear } from "../nn/linear.ts";
@@ -9,18 +8,16 @@ import { crossEntropy } from "../nn/losses.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { rotaryTable } from "../nn/rotary.ts";
-import { RmsNorm } from "../nn/row_norm.ts";
-import { concat, split } from "../nn/shape.ts";
+import { concat } from "../nn/shape.ts";
 import { assertShape, dims, Parameter, type Tensor } from "../nn/tensor.ts";
 import type { ForwardOptions } from "./blocks.ts";
 import {
   conditionMap,
   INITIAL_DEVIATION,
-  INITIAL_MODULATION,
-  scaleRows,
   splitModulation,
   TransformerBlock,
 } from "./transformer_block.ts";
+import { ModulatedNorm } from "./transformer_head.ts";
 import {
   completeOptions,
   type TransformerConfig,
@@ -29,52 +26,6 @@ import {
 
 /** Share of the training images whose class is replaced by "no class", as the reference fixes it. */
 const LABEL_DROPOUT = 0.1;
-
-/** Scale, less 1, and shift before the last projection; each (batch, nEmbd). */
-export interface HeadModulation {
-  /** Scale, less 1. */
-  scale: Tensor;
-  /** Shift. */
-  shift: Tensor;
-}
-
-/** RMS norm modulated by the condition, before the projection to logits: `rmsnorm`, `ada_lin.1`. */
-export class ModulatedNorm extends Module {
-  readonly #norm: RmsNorm;
-  readonly #map: Linear;
-
-  /**
-   * @param context Makes the parameters.
-   * @param config Sizes.
-   */
-  constructor(context: ModuleContext, config: TransformerConfig) {
-    super();
-    const { nEmbd } = config;
-    // The reference leaves the norm's default eps here.
-    this.#norm = this.register("rmsnorm", new RmsNorm(context, { width: nEmbd, eps: 1e-5 }));
-    this.#map = this.register("ada_lin.1", conditionMap(context, { width: nEmbd, vectors: 2 }));
-    scaleRows(this.#map.weight, [INITIAL_MODULATION]);
-  }
-
-  /**
-   * @param condition silu of the class embedding, (batch, nEmbd).
-   * @returns What the condition does.
-   */
-  modulation(condition: Tensor): HeadModulation {
-    const width = condition.shape[1]!;
-    const [scale, shift] = split(this.#map.forward(condition), [width, width]);
-    return { scale, shift };
-  }
-
-  /**
-   * @param x (batch, tokens, nEmbd).
-   * @param modulation What the condition does.
-   * @returns Same shape.
-   */
-  forward(x: Tensor, modulation: HeadModulation): Tensor {
-    return modulate(this.#norm.forward(x), modulation);
-  }
-}
 
 /** Two linear maps with GELU between them, from a code to a token embedding: `fc1`, `fc2`. */
 class CodeProjection extends Module {
@@ -143,6 +94,8 @@ export class Transformer extends Module {
   readonly #head: Linear;
 
   /**
+   * Makes a transformer with new weights.
+   *
    * @param context Makes the parameters.
    * @param options Sizes and rates.
    * @throws {RangeError} If the sizes do not fit each other.

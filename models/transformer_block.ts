@@ -84,6 +84,8 @@ export class TransformerAttention extends Module {
   readonly #config: TransformerConfig;
 
   /**
+   * Makes new weights.
+   *
    * @param context Makes the parameters.
    * @param config Sizes and rates.
    */
@@ -138,6 +140,8 @@ export class FeedForward extends Module {
   readonly #dropout: number;
 
   /**
+   * Makes new weights.
+   *
    * @param context Makes the parameters.
    * @param config Sizes and rates.
    */
@@ -151,6 +155,8 @@ export class FeedForward extends Module {
   }
 
   /**
+   * Maps each token by itself.
+   *
    * @param x (…, nEmbd).
    * @param options Whether dropout is active.
    * @returns Same shape.
@@ -210,6 +216,8 @@ export class TransformerBlock extends Module {
   readonly #dropPath: number;
 
   /**
+   * Makes new weights.
+   *
    * @param context Makes the parameters.
    * @param config Sizes and rates.
    * @param options `index`: number of the block; later ones are left out more often.
@@ -261,6 +269,8 @@ export class TransformerBlock extends Module {
   }
 
   /**
+   * Applies attention and feed-forward part, each around a residual connection.
+   *
    * @param x (batch, tokens, nEmbd).
    * @param modulation What the condition does.
    * @param context Positions, training, cache.

@@ -48,7 +48,9 @@ export interface TransformerOptions {
 
 /** {@linkcode TransformerOptions} of which nothing is left open. */
 export interface TransformerConfig extends Required<TransformerOptions> {
+  /** Heads of keys and values. */
   readonly nKvHead: number;
+  /** Channels of the condition: `nEmbd`. */
   readonly condDim: number;
   /** Elements a head. */
   readonly headDim: number;

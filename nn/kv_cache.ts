@@ -24,6 +24,8 @@ export class KvCache implements Disposable {
   readonly value: Parameter;
 
   /**
+   * Makes an empty cache.
+   *
    * @param gpu The device.
    * @param options Sizes.
    */

@@ -139,7 +139,7 @@ export interface QuantizerGradientsOptions extends QuantizerSize {
   entropy?: { coefficients: Slice; codeWeights: Slice } | undefined;
   /** Increased by the gradient through the logits, shape (rows, dimensions). */
   dz?: Slice | undefined;
-  /** Overwritten with the gradient through the logits, shape (codes, dimensions). */
+  /** Increased (`accumulate`) by, or overwritten with, the gradient through the logits, shape (codes, dimensions). */
   dcodebook?: Slice | undefined;
 }
 
@@ -161,7 +161,6 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
     entropy: entropy !== undefined,
     sharp: options.entropyTemperature !== undefined,
     straightThrough: dzq !== undefined,
-    affine: false,
   });
   const rowSums = gpu.acquire(8 * rows, "sums over the codes of a quantizer");
   const pass = { ...options, tile, rowSums };
@@ -212,7 +211,8 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
 function sumRows(gpu: Gpu, pass: Pass): void {
   const { tile, rowSums, rows, codes, dimensions } = pass;
   const ranges = codeRanges(gpu, pass);
-  const { splits, span } = splitLoop(gpu, {
+  const { splits, span } = splitLoop(gpu, tile, {
+    dimensions,
     count: ranges[0]!.count,
     step: gpu.threads * tile.codes,
     groups: Math.ceil(rows / tile.rows),

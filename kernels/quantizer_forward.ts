@@ -28,7 +28,6 @@ const STATISTICS_BYTES = 20;
 interface ForwardParams {
   rows?: number;
   codes?: number;
-  depth?: number;
   parts?: number;
   firstCode?: number;
   accumulate?: number;
@@ -40,7 +39,6 @@ function params(given: ForwardParams): Required<ForwardParams> {
   return {
     rows: 0,
     codes: 0,
-    depth: 0,
     parts: 0,
     firstCode: 0,
     accumulate: 0,
@@ -64,8 +62,6 @@ export interface TokenStatisticsOptions extends QuantizerSize {
   rowEntropies: Slice;
   /** Temperature T; without, the last two statistics are meaningless. */
   entropyTemperature?: number | undefined;
-  /** Factor and summand of the logits of each code, shape (codes, 2); only the indices are then meaningful. */
-  codeAffine?: Slice;
 }
 
 /**
@@ -75,16 +71,16 @@ export interface TokenStatisticsOptions extends QuantizerSize {
  * @param options Operands and extents.
  */
 export function tokenStatistics(gpu: Gpu, options: TokenStatisticsOptions): void {
-  const { z, codebook, rows, codes, dimensions, entropyTemperature, codeAffine } = options;
+  const { z, codebook, rows, codes, dimensions, entropyTemperature } = options;
   const tile = quantizerTile(gpu, options, {
     entropy: entropyTemperature !== undefined,
     sharp: entropyTemperature !== undefined,
     straightThrough: false,
-    affine: codeAffine !== undefined,
   });
   const inverseTemperature = 1 / (entropyTemperature ?? 1);
   const ranges = codeRanges(gpu, options);
-  const { splits, span } = splitLoop(gpu, {
+  const { splits, span } = splitLoop(gpu, tile, {
+    dimensions,
     count: ranges[0]!.count,
     step: gpu.threads * tile.codes,
     groups: Math.ceil(rows / tile.rows),
@@ -103,7 +99,6 @@ export function tokenStatistics(gpu: Gpu, options: TokenStatisticsOptions): void
         buffers: {
           z: sliceRows(z, range, 4 * dimensions),
           codebook: sliceRows(codebook, part, 4 * dimensions),
-          ...(codeAffine && { codeAffine: sliceRows(codeAffine, part, 8) }),
           partials,
         },
         params: {
@@ -169,12 +164,12 @@ export function averageProbabilities(gpu: Gpu, options: AverageProbabilitiesOpti
     entropy: true,
     sharp: true,
     straightThrough: false,
-    affine: false,
   });
   for (const part of codeRanges(gpu, options)) {
     for (const range of tokenRanges(gpu, options, 0)) {
       const groups = Math.ceil(part.count / (gpu.threads * tile.codes));
-      const { splits, span } = splitLoop(gpu, {
+      const { splits, span } = splitLoop(gpu, tile, {
+        dimensions,
         count: range.count,
         step: tile.rows,
         groups,
@@ -230,60 +225,6 @@ export function averageEntropyTerms(
     params: params({ codes }),
     threads: codes,
   });
-}
-
-/**
- * Copies the chosen rows of a codebook of any size.
- *
- * @param gpu The device.
- * @param options `indices` (rows) as u32, `codebook` (codes, dimensions), written: `zq` (rows, dimensions).
- */
-export function lookUpCodes(
-  gpu: Gpu,
-  options: QuantizerSize & { indices: Slice; codebook: Slice; zq: Slice },
-): void {
-  const { dimensions } = options;
-  for (const range of tokenRanges(gpu, options, 0)) {
-    for (const part of codeRanges(gpu, options)) {
-      gpu.run(kernel, "lookUp", {
-        buffers: {
-          chosen: sliceRows(options.indices, range, 4),
-          codebook: sliceRows(options.codebook, part, 4 * dimensions),
-          zq: sliceRows(options.zq, range, 4 * dimensions),
-        },
-        params: params({
-          rows: range.count,
-          codes: part.count,
-          depth: dimensions,
-          firstCode: part.start,
-        }),
-        threads: range.count * dimensions,
-      });
-    }
-  }
-}
-
-/**
- * Computes what {@linkcode tokenStatistics} takes as `codeAffine` to find the nearest code.
- *
- * @param gpu The device.
- * @param options `codebook` (codes, dimensions); written: `codeAffine` (codes, 2); `normalized`: nearest on the unit sphere.
- */
-export function nearestCodeAffine(
-  gpu: Gpu,
-  options: QuantizerSize & { codebook: Slice; codeAffine: Slice; normalized: boolean },
-): void {
-  const { codebook, codeAffine, dimensions, normalized } = options;
-  for (const part of codeRanges(gpu, options)) {
-    gpu.run(kernel, "nearestAffine", {
-      buffers: {
-        codebook: sliceRows(codebook, part, 4 * dimensions),
-        codeAffine: sliceRows(codeAffine, part, 8),
-      },
-      params: params({ codes: part.count, depth: dimensions, scale: normalized ? 1 : 0 }),
-      threads: part.count,
-    });
-  }
 }
 
 /**

@@ -1,7 +1,7 @@
-// What the quantizer's forward does outside its passes over the codebook: merging the lanes' results, lookup, counting.
+// What the quantizer's forward does outside its passes over the codebook: merging the lanes' results, and counting codes.
 
 struct Params {
-  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, accumulate: u32, scale: f32, inverseTemperature: f32,
+  rows: u32, codes: u32, parts: u32, firstCode: u32, accumulate: u32, scale: f32, inverseTemperature: f32,
 }
 
 struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMoment: f32 }
@@ -14,10 +14,7 @@ struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMomen
 @group(0) @binding(5) var<storage, read_write> rowEntropies: array<f32>;       // (rows)
 
 @group(0) @binding(1) var<storage, read> chosen: array<u32>;                   // (rows)
-@group(0) @binding(2) var<storage, read> codebook: array<f32>;                 // (codes, depth)
-@group(0) @binding(3) var<storage, read_write> zq: array<f32>;                 // (rows, depth)
-@group(0) @binding(4) var<storage, read_write> counts: array<atomic<u32>>;     // (codes)
-@group(0) @binding(5) var<storage, read_write> codeAffine: array<vec2f>;       // (codes): factor, summand
+@group(0) @binding(2) var<storage, read_write> counts: array<atomic<u32>>;     // (codes)
 
 @group(0) @binding(1) var<storage, read> averageParts: array<f32>;             // (parts, codes)
 @group(0) @binding(2) var<storage, read_write> average: array<f32>;            // (codes)
@@ -65,15 +62,6 @@ fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u
   rowEntropies[row] = entropy;
 }
 
-// Copies the chosen codes that lie in this range of the codebook.
-@compute @workgroup_size(THREADS)
-fn lookUp(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let at = flatIndex(w, n, l);
-  if (at >= params.rows * params.depth) { return; }
-  let code = chosen[at / params.depth] - params.firstCode;
-  if (code < params.codes) { zq[at] = codebook[code * params.depth + at % params.depth]; }
-}
-
 // Adds 1 to the count of each chosen code.
 @compute @workgroup_size(THREADS)
 fn countCodes(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
@@ -99,14 +87,4 @@ fn mergeAverages(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: ve
 fn averageEntropyTerms(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let code = flatIndex(w, n, l);
   if (code < params.codes) { entropyTerms[code] = -probabilities[code] * preciseLog(probabilities[code] + 1e-5); }
-}
-
-// Factor and summand that make the largest logit that of the nearest code: by distance, or (scale = 1) by angle.
-@compute @workgroup_size(THREADS)
-fn nearestAffine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let code = flatIndex(w, n, l);
-  if (code >= params.codes) { return; }
-  var squares = 0.0;
-  for (var at = code * params.depth; at < (code + 1u) * params.depth; at++) { squares = fma(codebook[at], codebook[at], squares); }
-  codeAffine[code] = select(vec2f(1.0, -0.5 * squares), vec2f(1.0 / max(sqrt(squares), 1e-12), 0.0), params.scale == 1.0);
 }

@@ -1,7 +1,7 @@
 /** How the quantizer's passes are divided: tiles by adapter, ranges by binding limit, splits by the number of workgroups. @module */
 
 import type { Gpu } from "./gpu.ts";
-import type { QuantizerTile } from "./quantizer_tiles.ts";
+import { iterationsOf, type QuantizerTile } from "./quantizer_tiles.ts";
 import { type RowRange, splitRows } from "./slice.ts";
 
 /** Extents of a quantization. */
@@ -17,7 +17,7 @@ export interface QuantizerSize {
 /** What a pass computes besides the logits. */
 export type QuantizerTerms = Pick<
   QuantizerTile,
-  "entropy" | "sharp" | "straightThrough" | "affine"
+  "entropy" | "sharp" | "straightThrough"
 >;
 
 /** Workgroups that keep an adapter busy. */
@@ -47,23 +47,32 @@ export function quantizerTile(gpu: Gpu, size: QuantizerSize, terms: QuantizerTer
   };
 }
 
+/** llvmpipe ends every loop of an invocation, without a word, after 65,535 iterations of all its loops together. */
+const MOST_ITERATIONS = 65000;
+
 /**
- * Divides the steps of a loop among workgroups.
+ * Divides the steps of a loop among workgroups: into as many parts as keep the adapter busy, and no longer than a loop may be.
  *
  * @param gpu The device.
- * @param work `count`: what is looped over; `step`: how much of it an iteration takes; `groups`: workgroups that exist anyway;
- * `most`: splits allowed.
- * @returns Number of splits, and how much of the loop each takes.
+ * @param tile The tile of the pass.
+ * @param work `dimensions`; `count`: what is looped over; `step`: how much of it an iteration takes; `groups`: workgroups that exist
+ * anyway; `most`: parts that scratch memory allows, kept where the length of the loop permits.
+ * @returns Number of parts, and how much of the loop each takes.
  */
 export function splitLoop(
   gpu: Gpu,
-  work: { count: number; step: number; groups: number; most: number },
+  tile: QuantizerTile,
+  work: { dimensions: number; count: number; step: number; groups: number; most: number },
 ): { splits: number; span: number } {
-  const { count, step, groups, most } = work;
+  const { dimensions, count, step, groups, most } = work;
   const wanted = gpu.adapter.software ? SOFTWARE_WORKGROUPS : GPU_WORKGROUPS;
   const steps = Math.max(1, Math.ceil(count / step));
-  const splits = Math.max(1, Math.min(steps, Math.ceil(wanted / groups), Math.floor(most)));
-  const span = Math.ceil(steps / splits) * step;
+  const longest = Math.max(1, Math.floor(MOST_ITERATIONS / iterationsOf(tile, dimensions)));
+  const splits = Math.max(
+    Math.ceil(steps / longest),
+    Math.min(steps, Math.ceil(wanted / groups), Math.floor(most)),
+  );
+  const span = Math.ceil(steps / Math.max(1, splits)) * step;
   return { splits: Math.max(1, Math.ceil(count / span)), span };
 }
 

@@ -23,12 +23,25 @@ export interface QuantizerTile {
   sharp: boolean;
   /** Whether the terms of the straight-through gradient are computed (backward passes). */
   straightThrough: boolean;
-  /** Whether logits are scaled and shifted by code, which turns the argmax into a nearest neighbor (statistics only). */
-  affine: boolean;
 }
 
 /** The passes. */
 export type QuantizerPass = "statistics" | "average" | "sumRows" | "logitGradients";
+
+/** Logits of a row that a lane sharpens of each tile, at most; where more compete, none matters by itself. */
+const SHARPENED = 4;
+
+/**
+ * Counts the loop iterations of one step of a pass, at most.
+ *
+ * @param tile The tile.
+ * @param dimensions Length of a code.
+ * @returns Iterations, inner loops included.
+ */
+export function iterationsOf(tile: QuantizerTile, dimensions: number): number {
+  const depth = tile.vector ? dimensions / 4 : dimensions;
+  return 1 + depth + (tile.sharp ? tile.rows * SHARPENED * (1 + 2 * depth) : 0);
+}
 
 const kernels = new Map<string, Kernel>();
 
@@ -77,7 +90,6 @@ struct Params { rows: u32, codes: u32, depth: u32, firstCode: u32, span: u32, st
 @group(0) @binding(3) var<storage, read> rowStatistics: array<vec4f>; // (rows): max, log Σ at 1, log Σ at T, entropy at T
 @group(0) @binding(4) var<storage, read> dzq: array<Element>;       // (rows, depth)
 @group(0) @binding(5) var<storage, read> codeWeights: array<f32>;   // (codes)
-@group(0) @binding(6) var<storage, read> codeAffine: array<vec2f>;  // (codes): factor, summand
 @group(0) @binding(6) var<storage, read> rowSums: array<vec2f>;     // (rows)
 @group(0) @binding(7) var<storage, read> coefficients: array<f32>;
 ${tile.sharp ? sharpText(tile.vector) : ""}`;
@@ -174,7 +186,7 @@ if (abs(${maximum}) > LARGE_LOGIT) {
 let threshold = ${maximum} - 90.0 / params.inverseTemperature;
 var near = 0u;
 ${each(codes, (j) => `near |= select(0u, ${1 << j}u, a${i}_${j} > threshold);`)}
-while (near != 0u) {
+for (var left = ${SHARPENED}u; near != 0u && left > 0u; left--) {
 let j = firstTrailingBit(near);
 near &= near - 1u;
 let sharp = sharpLogit(r${i}, min(start + j * THREADS + lane, params.codes - 1u) * params.depth);
@@ -185,7 +197,7 @@ ${each(codes, (j) => `if (j == ${j}u) { a${i}_${j} = sharp.x; c${j} = sharp.y; }
 
 /** One pass over a range of codes: maximum, argmax, and sums of exponentials, by lane. */
 function statisticsText(tile: QuantizerTile): string {
-  const { codes, entropy, sharp, affine } = tile;
+  const { codes, entropy, sharp } = tile;
   // Probabilities of logits closer than 2^-25 are equal in f32, and the lower index wins, as in the reference.
   const update = (i: number): string =>
     `{
@@ -203,11 +215,9 @@ ${
           `{ let better = a${i}_${j} - m${i} > 0x1p-25; m${i} = select(m${i}, a${i}_${j}, better); n${i} = select(n${i}, k${j}, better); }`,
       )
     }
-${
-      affine ? "" : `let d = before - m${i};
+${`let d = before - m${i};
 ${each(codes, (j) => `let d${j} = a${i}_${j} - m${i}${sharp ? ` + c${j}` : ""};`)}
-s${i} = s${i} * decay(d)${each(codes, (j) => ` + decay(d${j})`)};`
-    }
+s${i} = s${i} * decay(d)${each(codes, (j) => ` + decay(d${j})`)};`}
 ${
       !entropy ? "" : `let f = decay(d * params.inverseTemperature);
 ${each(codes, (j) => `let f${j} = decay(d${j} * params.inverseTemperature);`)}
@@ -231,12 +241,6 @@ ${
 for (var start = begin; start < end; start += ${codes}u * THREADS) {
 ${codeOffsets(tile)}
 ${dots(tile, false)}
-${
-    affine
-      ? each(codes, (j) => `let c${j} = codeAffine[min(k${j}, params.codes - 1u)];`) +
-        eachCell(tile, (i, j) => `a${i}_${j} = a${i}_${j} * c${j}.x + c${j}.y;`)
-      : ""
-  }
 ${eachCell(tile, (i, j) => `a${i}_${j} = select(-1e30f, a${i}_${j}, k${j} < end);`)}
 ${each(tile.rows, update)}
 }

@@ -1,5 +1,6 @@
 /** Index backpropagation quantization: tokens to codes, with a gradient to every code. @module */
 
+import { gatherRows } from "../kernels/embedding.ts";
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import {
@@ -11,12 +12,12 @@ import {
 import {
   averageEntropyTerms,
   averageProbabilities,
-  lookUpCodes,
   tokenStatistics,
 } from "../kernels/quantizer_forward.ts";
 import type { QuantizerSize } from "../kernels/quantizer_plan.ts";
 import { reduce } from "../kernels/reduce.ts";
 import type { Slice } from "../kernels/slice.ts";
+import { embedding } from "./embedding.ts";
 import { dims, type Operand, type Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode quantize}. */
@@ -97,11 +98,10 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
     rowEntropies: rowEntropies.storage,
   });
   const zq = tape.alloc(z.shape);
-  lookUpCodes(gpu, {
-    ...size,
+  gatherRows(gpu, { rows: codes, columns: size.dimensions, uses: rows }, {
+    table: codebook.storage,
     indices: indices.storage,
-    codebook: codebook.storage,
-    zq: zq.storage,
+    y: zq.storage,
   });
   const difference = tape.alloc(z.shape);
   linearCombination(gpu, { a: zq.storage, b: z.storage, y: difference.storage, beta: -1 });
@@ -189,28 +189,11 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
  *
  * @param indices Numbers of codes, u32, any shape.
  * @param codebook Codes, shape (codes, dimensions).
- * @returns Shape (…indices.shape, dimensions); without gradient.
+ * @returns Shape (…indices.shape, dimensions).
  * @throws {TypeError} If `indices` does not hold integers or `codebook` is not a matrix.
  */
 export function codebookEntries(indices: Tensor, codebook: Operand): Tensor {
-  const { codes, dimensions } = dims(codebook, "codes dimensions", "codebookEntries()");
-  if (indices.dtype !== "u32") {
-    throw new TypeError(
-      `Cannot look codes up: expected indices of dtype u32, found ${indices.dtype}`,
-    );
-  }
-  const { tape } = indices;
-  const zq = tape.alloc([...indices.shape, dimensions]);
-  lookUpCodes(tape.gpu, {
-    rows: indices.size,
-    codes,
-    dimensions,
-    indices: indices.storage,
-    codebook: codebook.storage,
-    zq: zq.storage,
-  });
-  tape.recordNode({ op: "codebookEntries", inputs: [], outputs: [zq], backward: () => [] });
-  return zq;
+  return embedding(indices, codebook);
 }
 
 /**
@@ -222,7 +205,7 @@ export function codebookEntries(indices: Tensor, codebook: Operand): Tensor {
  * @returns Their extents.
  * @throws {TypeError} If the shapes do not fit.
  */
-export function quantizerSize(z: Tensor, codebook: Operand, operation: string): QuantizerSize {
+function quantizerSize(z: Tensor, codebook: Operand, operation: string): QuantizerSize {
   const { tokens, dimensions } = dims(z, "tokens dimensions", operation);
   const found = dims(codebook, "codes dimensions", operation);
   if (found.dimensions !== dimensions || found.codes === 0 || tokens === 0) {
@@ -240,7 +223,7 @@ export function quantizerSize(z: Tensor, codebook: Operand, operation: string): 
  * @param factor Multiplies the mean.
  * @returns Shape [].
  */
-export function meanSquares(x: Tensor, factor: number): Tensor {
+function meanSquares(x: Tensor, factor: number): Tensor {
   const y = x.tape.alloc([]);
   sum(x.tape.gpu, "sum_squares", { a: x.storage, y: y.storage, factor: factor / x.size });
   return y;

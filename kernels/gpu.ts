@@ -321,7 +321,11 @@ export class Gpu implements Disposable {
     this.#pool.trim(keepBytes);
   }
 
-  /** @returns Bytes and counts now. */
+  /**
+   * Counts.
+   *
+   * @returns Bytes and counts now.
+   */
   stats(): GpuStats {
     return { ...this.#pool.stats(), dispatches: this.#dispatches, submits: this.#submits };
   }

@@ -20,7 +20,7 @@ const GRANULE_BYTES = 256;
 const SLACK = 1.125;
 
 /** Options of a {@linkcode BufferPool}. */
-export interface PoolOptions {
+export interface BufferPoolOptions {
   /** Live and pooled bytes together never pass this. */
   byteBudget: number;
   /** The largest buffer the device can create, in bytes. */
@@ -37,7 +37,7 @@ export interface PoolOptions {
  */
 export class BufferPool {
   readonly #device: GPUDevice;
-  readonly #options: PoolOptions;
+  readonly #options: BufferPoolOptions;
   readonly #free = new Map<number, GPUBuffer[]>();
   readonly #live = new Set<GPUBuffer>();
   #liveBytes = 0;
@@ -46,10 +46,12 @@ export class BufferPool {
   #createdBuffers = 0;
 
   /**
+   * Starts empty.
+   *
    * @param device The device that creates the buffers.
    * @param options Limits and hooks.
    */
-  constructor(device: GPUDevice, options: PoolOptions) {
+  constructor(device: GPUDevice, options: BufferPoolOptions) {
     this.#device = device;
     this.#options = options;
   }
@@ -117,7 +119,11 @@ export class BufferPool {
     this.#liveBytes = 0;
   }
 
-  /** @returns Bytes and counts now. */
+  /**
+   * Counts.
+   *
+   * @returns Bytes and counts now.
+   */
   stats(): PoolStats {
     return {
       liveBytes: this.#liveBytes,

@@ -115,7 +115,7 @@ export interface DiscriminatorLosses {
 export function discriminatorLoss(
   logits: Logits,
   options: {
-    loss?: keyof typeof DISCRIMINATOR_LOSSES;
+    loss?: "hinge" | "vanilla";
     lecam?: { averages: Lecam; weight: number } | undefined;
   } = {},
 ): DiscriminatorLosses {

@@ -37,6 +37,8 @@ export class IndexPropagationQuantizer extends Module {
   readonly #options: QuantizerOptions;
 
   /**
+   * Makes the codebook.
+   *
    * @param context Makes the codebook.
    * @param options Sizes, weights and temperature.
    * @throws {RangeError} If a size is not a positive integer.

@@ -137,6 +137,8 @@ export class Conv2d extends Module implements Conv2dAffine {
   readonly #options: Conv2dOptions;
 
   /**
+   * Makes weight and bias.
+   *
    * @param context Makes the parameters.
    * @param options Extents, stride, padding and initial values.
    */

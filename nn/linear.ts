@@ -107,6 +107,8 @@ export class Linear extends Module implements LinearAffine {
   readonly bias: Parameter | undefined;
 
   /**
+   * Makes weight and bias.
+   *
    * @param context Makes the parameters.
    * @param options Extents and initial values.
    */

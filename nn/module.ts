@@ -16,6 +16,8 @@ export class ModuleContext {
   #stream = 0;
 
   /**
+   * Starts with the first stream of random numbers.
+   *
    * @param gpu The device.
    * @param seed Seed of the initial values; the n-th parameter made draws from stream n.
    */
@@ -90,7 +92,11 @@ export class Module implements Disposable {
     }
   }
 
-  /** @returns The parameters that an optimizer updates. */
+  /**
+   * Leaves out running statistics.
+   *
+   * @returns The parameters that an optimizer updates.
+   */
   trainableParameters(): Parameter[] {
     return [...this.namedParameters()].map(([, parameter]) => parameter).filter((parameter) =>
       parameter.trainable

@@ -84,6 +84,8 @@ export class Tape implements Disposable {
   #closed = false;
 
   /**
+   * Opens an empty tape.
+   *
    * @param gpu The device.
    * @param options Recording and random keys.
    */
@@ -108,6 +110,18 @@ export class Tape implements Disposable {
     this.#live.set(storage.buffer, storage);
     this.#fresh.push(storage);
     return new Tensor(this, [...shape], dtype, storage);
+  }
+
+  /**
+   * Makes a tensor of zeros.
+   *
+   * @param shape Extents.
+   * @returns A tensor of this tape.
+   */
+  zeros(shape: readonly number[]): Tensor {
+    const tensor = this.alloc(shape);
+    this.gpu.clear(tensor.storage);
+    return tensor;
   }
 
   /**
@@ -267,7 +281,11 @@ export class Tape implements Disposable {
     return kept;
   }
 
-  /** @returns The key of the next random op of this tape. */
+  /**
+   * Counts the random ops of this tape.
+   *
+   * @returns The key of the next one.
+   */
   nextRandomKey(): RandomKey {
     return { seed: this.seed, step: this.step, stream: this.#streams++ };
   }

@@ -113,6 +113,8 @@ export class Parameter implements Operand, Disposable {
   #storage: Slice | undefined;
 
   /**
+   * Takes a buffer for the elements.
+   *
    * @param gpu The device.
    * @param shape Extents, in the engine's order of axes.
    * @param options Type and use. The elements are undefined until written.

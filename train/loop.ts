@@ -59,9 +59,12 @@ export interface LoopOptions {
 
 /** A step whose losses or gradients are not finite. It changed no weight; the step after it may have run already. */
 export class NonFiniteError extends Error {
+  /** Tells it from other errors where they are printed. */
   override name = "NonFiniteError";
 
   /**
+   * Puts step, op and checkpoint into the message.
+   *
    * @param step Number of the step, from 0.
    * @param operation The first op whose result is not finite.
    * @param checkpoint The newest checkpoint, if there is one.

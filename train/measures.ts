@@ -69,6 +69,8 @@ export class ClassMeans {
   readonly #counts: number[];
 
   /**
+   * Starts without images.
+   *
    * @param classes Number of classes.
    * @param size Numbers of one image.
    */
@@ -91,7 +93,11 @@ export class ClassMeans {
     }
   }
 
-  /** @returns The mean of all images, whatever their class. */
+  /**
+   * Averages over all classes.
+   *
+   * @returns The mean of all images.
+   */
   overall(): Float32Array {
     const total = this.#counts.reduce((sum, count) => sum + count, 0);
     const mean = new Float32Array(this.size);

@@ -9,6 +9,8 @@ export type StageName = "tokenizer" | "transformer";
 /** Files of one stage: `config.yaml`, `log.jsonl`, `checkpoints/`, `images/`. */
 export class StageFolder {
   /**
+   * Names the folder; nothing is read or written.
+   *
    * @param path The stage's folder.
    */
   constructor(readonly path: string) {}
@@ -56,7 +58,11 @@ export class StageFolder {
     return join(this.path, "images", `${kind}-${String(step).padStart(8, "0")}.png`);
   }
 
-  /** @returns Paths of the checkpoints, oldest first. */
+  /**
+   * Lists the checkpoints.
+   *
+   * @returns Their paths, oldest first.
+   */
   async checkpoints(): Promise<string[]> {
     const names: string[] = [];
     try {
@@ -98,6 +104,8 @@ export class StageFolder {
 /** One run: a folder with a stage folder for each stage that was started. */
 export class RunFolder {
   /**
+   * Names the folder; nothing is read or written.
+   *
    * @param path The run's folder.
    */
   constructor(readonly path: string) {}

@@ -207,7 +207,11 @@ export class TokenizerLearner implements Disposable {
     return "the optimizer";
   }
 
-  /** @returns Every tensor of a checkpoint: the reference's names, then the state of the training. */
+  /**
+   * Lists every tensor of a checkpoint.
+   *
+   * @returns Those with the reference's names, then the state of the training.
+   */
   *entries(): Generator<CheckpointEntry> {
     const weights = new Map<string, Parameter>([
       ...this.tokenizer.namedParameters(),
@@ -285,7 +289,12 @@ export class TokenizerLearner implements Disposable {
     };
     const { loss, metrics } = this.losses.discriminator(images, this.#opponent(true), step);
     log.add(metrics);
-    use(tape.grad(loss, this.discriminator.trainableParameters(), { last: true }));
+    const parameters = this.discriminator.trainableParameters();
+    // A factor of 0 makes all gradients 0: they need no backward pass, but the optimizer counts the step, as in the reference.
+    const gradients = this.losses.adversarialFactor(step) === 0
+      ? new Map(parameters.map((parameter) => [parameter, tape.zeros(parameter.shape)]))
+      : tape.grad(loss, parameters, { last: true });
+    use(gradients);
   }
 
   #generate(

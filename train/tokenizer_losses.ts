@@ -84,7 +84,7 @@ export class TokenizerLosses implements Disposable {
       perceptualWeight,
     });
     const codebook = this.#codebookLoss(output);
-    const factor = this.#factor(step);
+    const factor = this.adversarialFactor(step);
     // Before it takes part its running statistics move all the same, as in the reference.
     const adversarial = nonSaturatingGeneratorLoss(opponent.logits(reconstruction));
     const weight = this.#adversarialWeight({ nll, adversarial, lastLayer: opponent.lastLayer });
@@ -126,7 +126,7 @@ export class TokenizerLosses implements Disposable {
     step: number,
   ): WeightedLoss {
     const { discLoss, lecamLossWeight } = this.#options;
-    const factor = this.#factor(step);
+    const factor = this.adversarialFactor(step);
     const logits = {
       real: opponent.logits(images.x),
       fake: opponent.logits(images.reconstruction),
@@ -148,7 +148,11 @@ export class TokenizerLosses implements Disposable {
     return { loss, metrics };
   }
 
-  /** @returns LeCAM's averages, which the reference forgets when it resumes. */
+  /**
+   * Lists what a checkpoint has to hold beside the weights.
+   *
+   * @returns LeCAM's averages, which the reference forgets when it resumes.
+   */
   *state(): Generator<[string, Parameter]> {
     if (this.#lecam) yield* this.#lecam.namedParameters("loss.lecam_ema.");
   }
@@ -157,10 +161,6 @@ export class TokenizerLosses implements Disposable {
   [Symbol.dispose](): void {
     this.perceptual?.[Symbol.dispose]();
     this.#lecam?.[Symbol.dispose]();
-  }
-
-  #factor(step: number): number {
-    return step < this.#options.discStart ? 0 : this.#options.discFactor;
   }
 
   #codebookLoss({ quantLoss, entropyLoss }: TokenizerOutput): Tensor {

@@ -46,6 +46,8 @@ export class TransformerLearner implements Disposable {
   readonly #sums = new GradientAccumulator();
 
   /**
+   * Makes everything with initial weights.
+   *
    * @param gpu The device.
    * @param options Sizes, rates, seed.
    * @throws {RangeError} If the sizes do not fit each other.
@@ -119,7 +121,11 @@ export class TransformerLearner implements Disposable {
     return "the optimizer";
   }
 
-  /** @returns Every tensor of a checkpoint. */
+  /**
+   * Lists every tensor of a checkpoint.
+   *
+   * @returns The weights, then the state of the optimizer.
+   */
   *entries(): Generator<CheckpointEntry> {
     const byName = new Map(this.transformer.namedParameters("transformer."));
     for (const [name, parameter] of byName) yield { name, parameter };

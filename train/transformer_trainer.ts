@@ -49,6 +49,8 @@ export class TransformerTrainer implements TrainingStage {
   #startStep = 0;
 
   /**
+   * Makes the learner and the order of the batches.
+   *
    * @param options Model, tokens, configuration.
    * @throws {UserError} If there are fewer images than one batch.
    */

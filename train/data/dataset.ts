@@ -14,7 +14,7 @@ export interface AugmentKey {
 }
 
 /** Options of {@linkcode Dataset.load}. */
-export interface LoadOptions {
+export interface LoadImagesOptions {
   /**
    * Key of the random crops and flips that the data set was opened with; without a key images are cropped at the center
    * and never flipped.
@@ -63,7 +63,7 @@ export interface Dataset extends Disposable {
    * @throws {RangeError} If there is no such image.
    * @throws {UserError} If not one file of the data set can be read.
    */
-  load(indices: ArrayLike<number>, options?: LoadOptions): Promise<LoadedImages>;
+  load(indices: ArrayLike<number>, options?: LoadImagesOptions): Promise<LoadedImages>;
   /** Tells about the files skipped so far, once; the loader calls it at the end of an epoch. */
   reportSkipped(): void;
 }

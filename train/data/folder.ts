@@ -8,7 +8,7 @@ import {
   type Dataset,
   drawAugmentation,
   type LoadedImages,
-  type LoadOptions,
+  type LoadImagesOptions,
   type Split,
 } from "./dataset.ts";
 import { DecodePool, defaultWorkerCount } from "./decode_pool.ts";
@@ -87,7 +87,7 @@ class ImageFolder implements Dataset {
     return this.#file(index).name;
   }
 
-  async load(indices: ArrayLike<number>, options: LoadOptions = {}): Promise<LoadedImages> {
+  async load(indices: ArrayLike<number>, options: LoadImagesOptions = {}): Promise<LoadedImages> {
     const size = this.resolution * this.resolution * 3;
     const images = new Float32Array(indices.length * size);
     const used = Uint32Array.from(indices);
@@ -122,7 +122,7 @@ class ImageFolder implements Dataset {
   /** The wanted image, or the next one that can be read: that depends on the files alone, so a resumed run agrees. */
   async #firstReadable(
     wanted: number,
-    options: LoadOptions,
+    options: LoadImagesOptions,
   ): Promise<{ index: number; pixels: Uint8Array }> {
     for (let tried = 0; tried < this.length; tried++) {
       const index = (wanted + tried) % this.length;
@@ -136,7 +136,7 @@ class ImageFolder implements Dataset {
     );
   }
 
-  async #pixels(index: number, options: LoadOptions): Promise<Uint8Array | null> {
+  async #pixels(index: number, options: LoadImagesOptions): Promise<Uint8Array | null> {
     if (this.#broken.has(index)) return null;
     const { resolution } = this;
     const { randomCrop = false, horizontalFlip = false } = this.#options;

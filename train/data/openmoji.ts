@@ -12,7 +12,7 @@ import {
   type Dataset,
   drawAugmentation,
   type LoadedImages,
-  type LoadOptions,
+  type LoadImagesOptions,
   type Split,
 } from "./dataset.ts";
 import { cachedPixels } from "./pixel_cache.ts";
@@ -164,7 +164,7 @@ class OpenMojiDataset implements Dataset {
     return this.#entry(index).name;
   }
 
-  load(indices: ArrayLike<number>, options: LoadOptions = {}): Promise<LoadedImages> {
+  load(indices: ArrayLike<number>, options: LoadImagesOptions = {}): Promise<LoadedImages> {
     const { resolution, pixels, horizontalFlip } = this.#content;
     const size = resolution * resolution * 3;
     const images = new Float32Array(indices.length * size);

@@ -1,0 +1,53 @@
+/**
+ * GPU kernels: the device, its pool of buffers, and launchers that read slices of buffers and write others.
+ *
+ * Nothing here knows tensors or gradients. A kernel is a WGSL file and the launcher beside it; {@linkcode defineKernel} reads
+ * bindings, parameters and entry points from the WGSL text, and {@linkcode Gpu.run} records a dispatch of it.
+ *
+ * @example Doubling eight numbers
+ * ```ts ignore
+ * import { affine, Gpu } from "@tessera/tessera/kernels";
+ *
+ * using gpu = await Gpu.open();
+ * const x = gpu.acquire(32), y = gpu.acquire(32);
+ * gpu.upload(x, new Float32Array([1, 2, 3, 4, 5, 6, 7, 8]));
+ * affine(gpu, { a: x, y, alpha: 2 });
+ * const [bytes] = await gpu.read([y]);
+ * ```
+ *
+ * @module
+ */
+
+export * from "./errors.ts";
+export * from "./gpu.ts";
+export * from "./kernel.ts";
+export * from "./pool.ts";
+export * from "./slice.ts";
+
+export * from "./activation.ts";
+export * from "./argmax.ts";
+export * from "./attention.ts";
+export * from "./batch_norm.ts";
+export * from "./block_copy.ts";
+export * from "./broadcast.ts";
+export * from "./conv2d.ts";
+export * from "./elementwise.ts";
+export * from "./embedding.ts";
+export * from "./group_norm.ts";
+export { matmul, type MatmulOptions, type MatrixOperand } from "./matmul.ts";
+export type { Tile } from "./matmul_tile.ts";
+export * from "./optim.ts";
+export * from "./pooling.ts";
+export * from "./quantizer_backward.ts";
+export * from "./quantizer_forward.ts";
+export type { QuantizerSize } from "./quantizer_plan.ts";
+export * from "./random.ts";
+export * from "./random_mask.ts";
+export * from "./reduce.ts";
+export * from "./resample.ts";
+export * from "./rotary.ts";
+export * from "./row_norm.ts";
+export * from "./sampling.ts";
+export * from "./softmax.ts";
+export * from "./standardize.ts";
+export * from "./unit_length.ts";

@@ -149,6 +149,16 @@ export class TokenizerLosses implements Disposable {
   }
 
   /**
+   * Tells how much the adversarial losses count.
+   *
+   * @param step Steps done.
+   * @returns 0 before the discriminator takes part, its factor afterwards.
+   */
+  adversarialFactor(step: number): number {
+    return step < this.#options.discStart ? 0 : this.#options.discFactor;
+  }
+
+  /**
    * Lists what a checkpoint has to hold beside the weights.
    *
    * @returns LeCAM's averages, which the reference forgets when it resumes.

@@ -1,0 +1,69 @@
+/** Plain vector quantization, the baseline: the nearest code, whose gradient only the chosen codes get. @module */
+
+import { square } from "./activation.ts";
+import { argmax } from "./argmax.ts";
+import { addVector } from "./broadcast.ts";
+import { embedding } from "./embedding.ts";
+import { mseLoss } from "./losses.ts";
+import { matmul } from "./matmul.ts";
+import { add, detach, scale } from "./math.ts";
+import { sum } from "./reduce.ts";
+import { dims, type Operand, type Tensor } from "./tensor.ts";
+import { unitLength } from "./unit_length.ts";
+
+/** Options of {@linkcode vectorQuantize}. */
+export interface VectorQuantizeOptions {
+  /** Weight of the second loss. Default 0.25. */
+  beta?: number;
+  /** Whether `beta` weighs what moves the codes (the reference's default, its older form) instead of what moves the tokens. */
+  legacy?: boolean;
+  /** Whether nearest is meant between vectors brought to length 1. Default false. */
+  l2Normalize?: boolean;
+}
+
+/** Result of {@linkcode vectorQuantize}. */
+export interface VectorQuantized {
+  /** The nearest codes, shape (tokens, dimensions); the gradient passes to `z` unchanged. */
+  zq: Tensor;
+  /** Number of the nearest code of each token, u32, shape (tokens). */
+  indices: Tensor;
+  /** Shape []. */
+  quantLoss: Tensor;
+}
+
+/**
+ * Replaces each token by the nearest code, the first of equally near ones. Distances to all codes are held in memory.
+ *
+ * @param z Tokens, shape (tokens, dimensions).
+ * @param codebook Codes, shape (codes, dimensions).
+ * @param options Weights and metric.
+ * @returns Nearest codes, indices and loss.
+ * @throws {TypeError} If the shapes do not fit.
+ * @see SEED-Voken src/IBQ/modules/vqvae/quantize.py, `VectorQuantizer2`.
+ */
+export function vectorQuantize(
+  z: Tensor,
+  codebook: Operand,
+  options: VectorQuantizeOptions = {},
+): VectorQuantized {
+  const { beta = 0.25, legacy = true, l2Normalize = false } = options;
+  dims(z, "tokens dimensions", "vectorQuantize()");
+  const normalize = (x: Tensor): Tensor => l2Normalize ? unitLength(x) : x;
+  const codes = normalize(z.tape.constant(codebook));
+  // The distance without the square of the token, which is the same for every code.
+  const nearness = addVector(
+    scale(matmul(normalize(detach(z)), codes, { transposeB: true }), 2),
+    scale(sum(square(codes), { axes: [1] }), -1),
+  );
+  const indices = argmax(nearness);
+  const chosen = embedding(indices, codebook);
+  const commitment = mseLoss(detach(chosen), z);
+  const attraction = mseLoss(chosen, detach(z));
+  return {
+    zq: add(z, detach(add(chosen, z, { beta: -1 }))),
+    indices,
+    quantLoss: legacy
+      ? add(commitment, attraction, { beta })
+      : add(attraction, commitment, { beta }),
+  };
+}

@@ -5,7 +5,7 @@ import { runEvaluate } from "./train/commands/evaluate.ts";
 import { runReconstruct } from "./train/commands/reconstruct.ts";
 import { runSample } from "./train/commands/sample.ts";
 import { runTrain } from "./train/commands/train.ts";
-import { GpuError } from "./kernels/errors.ts";
+import { GpuError, GpuMemoryError } from "./kernels/errors.ts";
 import { USER_ERROR_EXIT_CODE, UserError } from "./train/errors.ts";
 import { Reporter } from "./train/log.ts";
 
@@ -241,14 +241,12 @@ function parseCommand(name: string, command: Command, args: readonly string[]): 
   const collected: Record<string, string[]> = {};
   for (const option of command.values) {
     const value: unknown = parsed[option];
+    if (value === "" || (Array.isArray(value) && value.includes(""))) {
+      throw new UserError(`Cannot run ${name}: expected a value after --${option}, found none`);
+    }
     if (lists.includes(option)) {
       collected[option] = Array.isArray(value) ? value.map(String) : [];
-    } else if (value !== undefined) {
-      if (value === "") {
-        throw new UserError(`Cannot run ${name}: expected a value after --${option}, found none`);
-      }
-      values[option] = String(value);
-    }
+    } else if (value !== undefined) values[option] = String(value);
   }
   const flags = Object.fromEntries(
     [...command.flags, "debug", "help"].map((flag) => [flag, parsed[flag] === true]),
@@ -265,16 +263,18 @@ function parseCommand(name: string, command: Command, args: readonly string[]): 
  */
 export async function main(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
-  if (name === undefined || name === "--help" || name === "help") {
+  if (name === undefined || ["help", "--help", "-h"].includes(name)) {
     console.log(USAGE);
     return name === undefined ? USER_ERROR_EXIT_CODE : 0;
   }
   const debug = rest.includes("--debug");
   try {
-    const command = COMMANDS[name];
+    const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
     if (!command) {
       throw new UserError(
-        `Cannot run ${name}: expected one of ${Object.keys(COMMANDS).join(", ")}, found ${name}`,
+        `Cannot run "${name}": expected one of ${
+          Object.keys(COMMANDS).join(", ")
+        }; see deno task train --help`,
       );
     }
     const input = parseCommand(name, command, rest);
@@ -285,9 +285,10 @@ export async function main(args: readonly string[]): Promise<number> {
     return await command.run(input);
   } catch (error) {
     const code = new Reporter({ debug }).error(error);
-    return error instanceof GpuError && error.operation === "requestAdapter"
-      ? USER_ERROR_EXIT_CODE
-      : code;
+    // No adapter, or sizes that do not fit it: nothing that the program could do better.
+    const environment = error instanceof GpuMemoryError ||
+      (error instanceof GpuError && error.operation === "requestAdapter");
+    return environment ? USER_ERROR_EXIT_CODE : code;
   }
 }
 

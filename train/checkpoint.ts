@@ -126,3 +126,61 @@ export async function readCheckpointMetadata(path: string): Promise<CheckpointMe
   using file = await SafetensorsReader.open(path);
   return Object.fromEntries(file.metadata);
 }
+
+/**
+ * Takes a counter from the text of a checkpoint.
+ *
+ * @param metadata The text.
+ * @param key Name of the counter.
+ * @param path The file, for messages.
+ * @returns A whole number of at least 0.
+ * @throws {UserError} If there is no such number.
+ */
+export function readCount(metadata: CheckpointMetadata, key: string, path: string): number {
+  const count = Number(metadata[key] ?? NaN);
+  if (Number.isSafeInteger(count) && count >= 0) return count;
+  throw new UserError(
+    `Cannot load ${path}: expected a whole number ${key}, found ${metadata[key] ?? "none"}`,
+  );
+}
+
+/**
+ * Takes values by name from the text of a checkpoint.
+ *
+ * @param metadata The text.
+ * @param key Under which the values are kept as JSON.
+ * @param path The file, for messages.
+ * @returns The parsed value.
+ * @throws {UserError} If there is no such text, or it is no JSON.
+ */
+export function readJson(metadata: CheckpointMetadata, key: string, path: string): unknown {
+  try {
+    return JSON.parse(metadata[key] ?? "");
+  } catch (cause) {
+    throw new UserError(
+      `Cannot load ${path}: expected JSON as ${key}, found ${metadata[key] ?? "none"}`,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Takes an optimizer's step counts from the text of a checkpoint.
+ *
+ * @param metadata The text.
+ * @param key Under which they are kept.
+ * @param path The file, for messages.
+ * @returns Counts by name of the parameter.
+ * @throws {UserError} If there are none.
+ */
+export function readStepCounts(
+  metadata: CheckpointMetadata,
+  key: string,
+  path: string,
+): Record<string, number> {
+  const counts = readJson(metadata, key, path);
+  if (typeof counts === "object" && counts !== null) {
+    return Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, Number(count)]));
+  }
+  throw new UserError(`Cannot load ${path}: expected counts as ${key}, found ${counts}`);
+}

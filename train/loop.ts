@@ -45,7 +45,7 @@ export interface LoopOptions {
   readonly totalSteps: number;
   /** Steps between two log lines. */
   readonly logEvery: number;
-  /** Steps between two validations. */
+  /** Steps between two validations; 0 for none. */
   readonly validateEvery: number;
   /** Steps between two checkpoints. */
   readonly saveEvery: number;
@@ -115,6 +115,8 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
   let done = options.startStep;
   while (done < totalSteps && !signal.aborted) {
     const submitted = await stage.step(done);
+    // Whoever awaits it gets the failure; if the step before fails first, nobody does, and that must not end the process.
+    submitted.metrics.catch(() => {});
     await finishPending();
     pending = { ...submitted, step: done };
     done++;
@@ -166,6 +168,7 @@ async function report(
   if (Object.values(metrics).some((value) => !Number.isFinite(value))) {
     options.log.write({ step: step + 1, epoch, ...metrics });
     const operation = await stage.locateNonFinite(step);
+    options.log.write({ step: step + 1, event: "not finite", operation });
     throw new NonFiniteError(step, operation, (await options.folder.checkpoints()).at(-1));
   }
   if ((step + 1) % options.logEvery === 0) {

@@ -4,7 +4,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { Tokenizer } from "../models/tokenizer.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
-import { type CheckpointEntry, loadCheckpoint } from "./checkpoint.ts";
+import { type CheckpointEntry, loadCheckpoint, readJson } from "./checkpoint.ts";
 import {
   asTokenizer,
   asTransformer,
@@ -63,6 +63,8 @@ export interface OpenedTransformer {
   readonly config: TransformerRunConfig;
   /** The checkpoint it came from. */
   readonly checkpoint: string;
+  /** Names of the classes it was trained on, in the order of their numbers. */
+  readonly classNames: readonly string[];
 }
 
 /**
@@ -82,12 +84,16 @@ export async function openTransformer(gpu: Gpu, folder: StageFolder): Promise<Op
     for (const [name, parameter] of transformer.namedParameters("transformer.")) {
       entries.push({ name, parameter });
     }
-    await loadCheckpoint(checkpoint, entries, { format: TRANSFORMER_FORMAT, complete: false });
+    const metadata = await loadCheckpoint(checkpoint, entries, {
+      format: TRANSFORMER_FORMAT,
+      complete: false,
+    });
+    const classNames = classNamesOf(readJson(metadata, "class_names", checkpoint), checkpoint);
+    return { transformer, config, checkpoint, classNames };
   } catch (error) {
     transformer[Symbol.dispose]();
     throw error;
   }
-  return { transformer, config, checkpoint };
 }
 
 /** The configuration that a run keeps has every size filled in. */
@@ -107,4 +113,9 @@ function gptOf(config: TransformerRunConfig, folder: StageFolder): CompleteGptCo
     nKvHead: nKvHead ?? nHead,
     condDim: nEmbd,
   };
+}
+
+function classNamesOf(names: unknown, checkpoint: string): string[] {
+  if (Array.isArray(names)) return names.map(String);
+  throw new UserError(`Cannot load ${checkpoint}: expected a list as class_names, found ${names}`);
 }

@@ -2,9 +2,13 @@
 
 import { join } from "node:path";
 import { UserError } from "./errors.ts";
+import { fileError } from "./files/file_error.ts";
 
 /** The two stages of a run, in order. */
-export type StageName = "tokenizer" | "transformer";
+export type StageName = (typeof STAGE_NAMES)[number];
+
+/** Names of the stages, in order. */
+export const STAGE_NAMES = ["tokenizer", "transformer"] as const;
 
 /** Files of one stage: `config.yaml`, `log.jsonl`, `checkpoints/`, `images/`. */
 export class StageFolder {
@@ -30,11 +34,30 @@ export class StageFolder {
     return join(this.path, "tokens.safetensors");
   }
 
-  /** Makes the folder and its parts. */
+  /**
+   * Makes the folder and its parts.
+   *
+   * @throws {UserError} If that is not possible.
+   */
   async create(): Promise<void> {
-    for (const part of ["checkpoints", "images"]) {
-      await Deno.mkdir(join(this.path, part), { recursive: true });
+    for (const part of ["checkpoints", "images"]) await makeFolder(join(this.path, part));
+  }
+
+  /**
+   * Tells when the stage changed last.
+   *
+   * @param options `trained`: only a checkpoint counts, not the configuration.
+   * @returns Time of the newest checkpoint or the configuration in milliseconds; undefined if there is none.
+   */
+  async changedMs(options: { trained: boolean }): Promise<number | undefined> {
+    const newest = (await this.checkpoints()).at(-1);
+    const paths = options.trained ? [newest] : [newest, this.configFile];
+    const times: number[] = [];
+    for (const path of paths) {
+      const info = path === undefined ? undefined : await statOf(path);
+      if (info) times.push(info.mtime?.getTime() ?? 0);
     }
+    return times.length > 0 ? Math.max(...times) : undefined;
   }
 
   /**
@@ -69,8 +92,8 @@ export class StageFolder {
       for await (const entry of Deno.readDir(join(this.path, "checkpoints"))) {
         if (/^step-\d{8}\.safetensors$/.test(entry.name)) names.push(entry.name);
       }
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    } catch (cause) {
+      if (!isAbsent(cause)) throw fileError(`read ${this.path}`, cause);
     }
     return names.sort().map((name) => join(this.path, "checkpoints", name));
   }
@@ -116,28 +139,29 @@ export class RunFolder {
    * @param root Where runs are kept.
    * @param now The time.
    * @returns The run.
+   * @throws {UserError} If the folder cannot be made.
    */
   static async create(root: string, now: Date): Promise<RunFolder> {
     const part = (value: number): string => String(value).padStart(2, "0");
     const date = `${now.getFullYear()}-${part(now.getMonth() + 1)}-${part(now.getDate())}`;
     const time = `${part(now.getHours())}-${part(now.getMinutes())}-${part(now.getSeconds())}`;
-    await Deno.mkdir(root, { recursive: true });
+    await makeFolder(root);
     for (let attempt = 1;; attempt++) {
       const path = join(root, `${date}_${time}${attempt > 1 ? `_${attempt}` : ""}`);
       try {
         await Deno.mkdir(path);
         return new RunFolder(path);
-      } catch (error) {
-        if (!(error instanceof Deno.errors.AlreadyExists)) throw error;
+      } catch (cause) {
+        if (!(cause instanceof Deno.errors.AlreadyExists)) throw fileError(`make ${path}`, cause);
       }
     }
   }
 
   /**
-   * Opens a run, by default the newest one that has what is needed.
+   * Opens a run, by default the one of those that have what is needed which changed last.
    *
    * @param root Where runs are kept.
-   * @param options `path`: this run; `needs`: the stage that must have a checkpoint.
+   * @param options `path`: this run; `needs`: the stage that must have a checkpoint, by default any stage that was started.
    * @returns The run.
    * @throws {UserError} If there is no such run.
    */
@@ -146,25 +170,22 @@ export class RunFolder {
     options: { path?: string; needs?: StageName } = {},
   ): Promise<RunFolder> {
     const { path, needs } = options;
-    const ready = async (run: RunFolder): Promise<boolean> =>
-      needs === undefined || (await run.stage(needs).checkpoints()).length > 0;
     if (path !== undefined) {
       const run = new RunFolder(path);
-      if (await ready(run)) return run;
+      if (await run.#changedMs(needs) !== undefined) return run;
       throw new UserError(
-        `Cannot open run ${path}: expected a ${needs} checkpoint in it, found none`,
+        `Cannot open run ${path}: expected ${
+          needs ? `a ${needs} checkpoint` : "a started stage"
+        } in it, found none`,
       );
     }
-    const names: string[] = [];
-    try {
-      for await (const entry of Deno.readDir(root)) if (entry.isDirectory) names.push(entry.name);
-    } catch (error) {
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-    for (const name of names.sort().reverse()) {
+    let newest: { run: RunFolder; timeMs: number } | undefined;
+    for (const name of await folderNames(root)) {
       const run = new RunFolder(join(root, name));
-      if (await ready(run)) return run;
+      const timeMs = await run.#changedMs(needs);
+      if (timeMs !== undefined && timeMs >= (newest?.timeMs ?? 0)) newest = { run, timeMs };
     }
+    if (newest) return newest.run;
     throw new UserError(
       `Cannot open a run: expected one${
         needs ? ` with a ${needs} checkpoint` : ""
@@ -181,4 +202,50 @@ export class RunFolder {
   stage(name: StageName): StageFolder {
     return new StageFolder(join(this.path, name));
   }
+
+  /** Removes the run's folder if no stage has come as far as its log, so that a refused start leaves nothing behind. */
+  async discardUnstarted(): Promise<void> {
+    for (const name of STAGE_NAMES) if (await statOf(this.stage(name).logFile)) return;
+    await Deno.remove(this.path, { recursive: true });
+  }
+
+  async #changedMs(needs: StageName | undefined): Promise<number | undefined> {
+    const times: number[] = [];
+    for (const name of needs ? [needs] : STAGE_NAMES) {
+      const timeMs = await this.stage(name).changedMs({ trained: needs !== undefined });
+      if (timeMs !== undefined) times.push(timeMs);
+    }
+    return times.length > 0 ? Math.max(...times) : undefined;
+  }
+}
+
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await Deno.mkdir(path, { recursive: true });
+  } catch (cause) {
+    throw fileError(`make the folder ${path}`, cause);
+  }
+}
+
+async function statOf(path: string): Promise<Deno.FileInfo | undefined> {
+  try {
+    return await Deno.stat(path);
+  } catch (cause) {
+    if (isAbsent(cause)) return undefined;
+    throw fileError(`read ${path}`, cause);
+  }
+}
+
+async function folderNames(root: string): Promise<string[]> {
+  const names: string[] = [];
+  try {
+    for await (const entry of Deno.readDir(root)) if (entry.isDirectory) names.push(entry.name);
+  } catch (cause) {
+    if (!isAbsent(cause)) throw fileError(`read ${root}`, cause);
+  }
+  return names.sort();
+}
+
+function isAbsent(cause: unknown): boolean {
+  return cause instanceof Deno.errors.NotFound || cause instanceof Deno.errors.NotADirectory;
 }

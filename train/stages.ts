@@ -1,8 +1,6 @@
 /** The two stages of a run, each from configuration to last checkpoint. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { loadParameters } from "../models/weights.ts";
-import { type CheckpointEntry, loadCheckpoint } from "./checkpoint.ts";
 import {
   completeTransformer,
   configToYaml,
@@ -19,17 +17,17 @@ import {
 import { openSplit } from "./data_module.ts";
 import { UserError } from "./errors.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
-import { SafetensorsReader } from "./files/safetensors.ts";
 import { type Reporter, RunLog } from "./log.ts";
 import { runLoop, type TrainingStage } from "./loop.ts";
 import { openTokenizer } from "./open_models.ts";
 import { Progress } from "./progress.ts";
 import type { RunFolder, StageFolder } from "./run_folder.ts";
+import { preparePerceptual, startTokenizer, startTransformer } from "./start_weights.ts";
 import { cacheTokens } from "./tokenize.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
-import { TOKENIZER_FORMAT, TokenizerTrainer } from "./tokenizer_trainer.ts";
+import { TokenizerTrainer } from "./tokenizer_trainer.ts";
 import { TransformerLearner } from "./transformer_learner.ts";
-import { TRANSFORMER_FORMAT, TransformerTrainer } from "./transformer_trainer.ts";
+import { TransformerTrainer } from "./transformer_trainer.ts";
 
 /** What both stages need. */
 export interface StageContext {
@@ -74,7 +72,7 @@ export async function trainTokenizer(
     resolution,
     warn,
   });
-  const loss = lossOf(config.model.params, loaded.file);
+  const loss = lossOf(config, loaded.file);
   using learner = new TokenizerLearner(gpu, {
     model: config.model.params,
     loss: { ...loss, useEntropyLoss: config.model.params.useEntropyLoss },
@@ -83,9 +81,9 @@ export async function trainTokenizer(
   });
   const perceptual = await preparePerceptual(learner, loss);
   reporter.info(perceptual);
-  if (config.model.params.ckptPath !== null) {
-    await loadWeights(config.model.params.ckptPath, TOKENIZER_FORMAT, learner.tokenizer);
-  }
+  const resumeFrom = await resumePoint(folder, config);
+  const { ckptPath } = config.model.params;
+  if (resumeFrom === undefined && ckptPath !== null) await startTokenizer(learner, ckptPath);
   const configText = loaded.toYaml();
   using trainer = new TokenizerTrainer({
     gpu,
@@ -102,6 +100,7 @@ export async function trainTokenizer(
     config,
     configText,
     folder,
+    resumeFrom,
     label: "tokenizer",
     shown: ["total_loss", "reconstruct_loss", "perceptual_loss", "disc_loss"],
     note: { "perceptual_network": perceptual },
@@ -133,30 +132,32 @@ export async function trainTransformer(
     resolution,
     warn,
   });
+  checkFirstStage(loaded, opened.config.model.params);
+  for (const warning of idleDataOptions(loaded)) warn(warning);
   const { config, gpt } = completeTransformer(loaded.config, {
     tokenizer: opened.config.model.params,
     classNum: train.classNames.length,
     file: loaded.file,
   });
   await folder.create();
-  reporter.info(`encoding ${train.length + validation.length} images into tokens`);
   const cache = await cacheTokens({
     gpu,
     tokenizer,
     checkpoint: opened.checkpoint,
-    data: JSON.stringify(config.data.params.train),
     train,
     validation,
     batchSize: config.data.params.batchSize,
     path: folder.tokensFile,
+    onEncode: (images) => reporter.info(`encoding ${images} images into tokens`),
   });
   using learner = new TransformerLearner(gpu, {
     model: gpt,
     seed: config.seedEverything,
     pkeep: config.model.params.pkeep,
   });
-  if (config.model.params.ckptPath !== null) {
-    await loadWeights(config.model.params.ckptPath, TRANSFORMER_FORMAT, learner.transformer);
+  const resumeFrom = await resumePoint(folder, config);
+  if (resumeFrom === undefined) {
+    await startTransformer(learner, { config, tokenizerCheckpoint: opened.checkpoint });
   }
   const configText = configToYaml(config);
   const trainer = new TransformerTrainer({
@@ -174,6 +175,7 @@ export async function trainTransformer(
     config,
     configText,
     folder,
+    resumeFrom,
     label: "transformer",
     shown: ["loss"],
     note: {
@@ -188,21 +190,22 @@ interface RunStageOptions extends StageContext {
   readonly config: RunConfig;
   readonly configText: string;
   readonly folder: StageFolder;
+  readonly resumeFrom: string | undefined;
   readonly label: string;
   readonly shown: readonly string[];
   readonly note: Readonly<Record<string, string | number | readonly string[]>>;
 }
 
 async function runStage(stage: ResumableStage, options: RunStageOptions): Promise<boolean> {
-  const { folder, config, reporter, signal, gpu } = options;
+  const { folder, config, reporter, signal, gpu, resumeFrom } = options;
   const { trainer } = config;
   await folder.create();
+  const startStep = resumeFrom === undefined ? 0 : await stage.resume(resumeFrom);
+  // Only now: a configuration that does not fit the checkpoint must not replace the one that does.
   await writeFileAtomically(folder.configFile, options.configText);
-  const newest = (await folder.checkpoints()).at(-1) ?? config.ckptPath ?? undefined;
-  const startStep = newest === undefined ? 0 : await stage.resume(newest);
   const { totalSteps, stepsPerEpoch } = stage;
-  if (newest !== undefined) {
-    reporter.info(`${options.label}: resumed ${newest} at step ${startStep}`);
+  if (resumeFrom !== undefined) {
+    reporter.info(`${options.label}: resumed ${resumeFrom} at step ${startStep}`);
   }
   using log = await RunLog.open(folder.logFile, { resumeStep: startStep });
   log.write({ event: "start", step: startStep, adapter: gpu.adapter.name, ...options.note });
@@ -215,7 +218,7 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
       startStep,
       totalSteps,
       logEvery: trainer.logEveryNSteps,
-      validateEvery: validationInterval(trainer, stepsPerEpoch),
+      validateEvery: trainer.limitValBatches === 0 ? 0 : validationInterval(trainer, stepsPerEpoch),
       saveEvery: saveInterval(trainer, stepsPerEpoch),
       drawEvery: trainer.imageEveryNSteps,
       shown: options.shown,
@@ -227,58 +230,50 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
   }
 }
 
-function lossOf(config: TokenizerConfig, file: string): TokenizerLossConfig {
-  const { lossconfig } = config;
+/** The checkpoint to continue from: the stage's newest, or the one that the configuration names. */
+async function resumePoint(folder: StageFolder, config: RunConfig): Promise<string | undefined> {
+  return (await folder.checkpoints()).at(-1) ?? config.ckptPath ?? undefined;
+}
+
+function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
+  const { lossconfig, stage } = model.params;
+  if (stage !== null) {
+    throw new UserError(
+      `Cannot train with config ${file}: expected null as model.init_args.stage, found ${stage}, which is for tokenizers that are only used`,
+    );
+  }
   if (lossconfig.target === "tessera.losses.VQLPIPSWithDiscriminator") return lossconfig.params;
   throw new UserError(
     `Cannot train with config ${file}: expected lossconfig.target tessera.losses.VQLPIPSWithDiscriminator, found ${lossconfig.target}`,
   );
 }
 
-/** Loads the weights of the perceptual network, or says in one line that they are random. */
-async function preparePerceptual(
-  learner: TokenizerLearner,
-  loss: TokenizerLossConfig,
-): Promise<string> {
-  const { perceptual } = learner.losses;
-  if (!perceptual) return "perceptual loss: none, perceptual_weight is 0";
-  const { vggWeights, vggSeed, vggWidth } = loss;
-  if (vggWeights === null) {
-    return `perceptual loss: LPIPS on a random VGG16 (seed ${vggSeed}, ${
-      vggWidth.join("-")
-    } channels), as no weights are configured`;
-  }
-  using file = await SafetensorsReader.open(vggWeights);
-  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
-  for (const [name, { shape }] of file.entries) {
-    tensors.set(name, { shape, data: await file.float32(name) });
-  }
-  const { missing, unexpected, mismatched } = loadParameters(perceptual, tensors);
-  const problems = [
-    ...missing.map((name) => `${name} is missing`),
-    ...unexpected.map((name) => `${name} is unknown`),
-    ...mismatched.map(({ name, expected, found }) =>
-      `${name} has shape [${found}] instead of [${expected}]`
-    ),
-  ];
-  if (problems.length > 0) {
+/** A tokenizer that the configuration of stage II describes must be the run's. */
+function checkFirstStage(
+  { config, file }: LoadedConfig<TransformerRunConfig>,
+  tokenizer: TokenizerConfig,
+): void {
+  const described = config.model.params.firstStageConfig?.params;
+  if (!described) return;
+  const sizes = ({ ddconfig, nEmbed, embedDim }: TokenizerConfig): string =>
+    JSON.stringify({ ...ddconfig, nEmbed, embedDim });
+  if (described.ckptPath !== tokenizer.ckptPath || sizes(described) !== sizes(tokenizer)) {
     throw new UserError(
-      `Cannot load ${vggWeights}: expected the tensors of LPIPS with VGG16 of ${
-        vggWidth.join("-")
-      } channels, found that ${problems.slice(0, 5).join(", ")}`,
+      `Cannot train with config ${file}: expected null as first_stage_config or the configuration of the run's own tokenizer, whose tokens are learned, found another one`,
     );
   }
-  return `perceptual loss: LPIPS with the weights of ${vggWeights}`;
 }
 
-/** Takes only the weights of a checkpoint, as a start of another training. */
-async function loadWeights(
-  path: string,
-  format: string,
-  module: Parameters<typeof loadParameters>[0],
-): Promise<void> {
-  const prefix = format === TRANSFORMER_FORMAT ? "transformer." : "";
-  const entries: CheckpointEntry[] = [];
-  for (const [name, parameter] of module.namedParameters(prefix)) entries.push({ name, parameter });
-  await loadCheckpoint(path, entries, { format, complete: false });
+/** Options of the images that cached tokens leave without effect. */
+function idleDataOptions({ config, file }: LoadedConfig<TransformerRunConfig>): string[] {
+  const { params } = config.data.params.train;
+  const idle = [
+    "horizontalFlip" in params && params.horizontalFlip && "horizontal_flip",
+    "randomCrop" in params && params.randomCrop && "random_crop",
+  ].filter((name) => name !== false);
+  return idle.length === 0 ? [] : [
+    `No ${
+      idle.join(", no ")
+    } in stage II, which is asked for by ${file}: each image is encoded into tokens once`,
+  ];
 }

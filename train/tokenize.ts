@@ -15,8 +15,6 @@ export interface CacheTokensOptions {
   readonly tokenizer: Tokenizer;
   /** Its checkpoint: other tokens are written for another one. */
   readonly checkpoint: string;
-  /** Describes the data set: other tokens are written for another one. */
-  readonly data: string;
   /** Images for training. */
   readonly train: Dataset;
   /** Held-out images. */
@@ -25,10 +23,13 @@ export interface CacheTokensOptions {
   readonly batchSize: number;
   /** The file. */
   readonly path: string;
+  /** Called before images are encoded, with their number. */
+  readonly onEncode?: (images: number) => void;
 }
 
 /**
- * Reads the tokens of a data set, encoding it first if that was not done with this tokenizer.
+ * Reads the tokens of a data set, encoding it first if that was not done with this tokenizer at this resolution, or if the
+ * images have other names or classes now.
  *
  * @param options Tokenizer, images, file.
  * @returns The tokens, and whether they had to be encoded.
@@ -37,10 +38,15 @@ export interface CacheTokensOptions {
 export async function cacheTokens(
   options: CacheTokensOptions,
 ): Promise<TokenCache & { readonly encoded: boolean }> {
-  const { path, checkpoint, data } = options;
-  const key = `${await fileHash(checkpoint)} ${data}`;
+  const { path, checkpoint } = options;
+  const key = [
+    await fileHash(checkpoint),
+    datasetHash(options.train),
+    datasetHash(options.validation),
+  ].join(" ");
   const cached = await readTokens(path, key);
   if (cached) return { ...cached, encoded: false };
+  options.onEncode?.(options.train.length + options.validation.length);
   const train = await encodeSplit(options.train, options);
   const validation = await encodeSplit(options.validation, options);
   const tokensPerImage = train.tokens.length / train.labels.length;
@@ -57,6 +63,14 @@ async function fileHash(path: string): Promise<string> {
     hash.update(chunk.subarray(0, count));
   }
   return hash.digest("hex");
+}
+
+/** What is known of a data set without reading its images. */
+function datasetHash(dataset: Dataset): string {
+  const { classNames, length, resolution } = dataset;
+  const images = Array.from({ length }, (_, i) => [dataset.name(i), dataset.label(i)]);
+  return createHash("sha256").update(JSON.stringify({ classNames, resolution, images }))
+    .digest("hex");
 }
 
 async function encodeSplit(dataset: Dataset, options: CacheTokensOptions): Promise<TokenSplit> {

@@ -155,6 +155,7 @@ export class TokenizerLearner implements Disposable {
 
   /**
    * Measures images without training: the losses on clamped reconstructions, with the running statistics of the discriminator.
+   * LeCAM's averages of the logits move all the same, as in the reference.
    *
    * @param batch Images.
    * @param step Steps done.

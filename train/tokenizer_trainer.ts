@@ -1,7 +1,7 @@
 /** Stage I as the loop drives it: batches of images, rates by schedule, validation, checkpoints, reconstructions. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
 import { gradientClip, type TokenizerRunConfig, totalSteps } from "./config/mod.ts";
 import type { Dataset } from "./data/dataset.ts";
 import { type Batch, BatchLoader, type LoaderPosition } from "./data/loader.ts";
@@ -140,9 +140,13 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
   async resume(path: string): Promise<number> {
     const { learner } = this.#options;
     const metadata = await loadCheckpoint(path, learner.entries(), { format: TOKENIZER_FORMAT });
-    learner.generatorOptimizer.restoreStepCounts(JSON.parse(metadata.generator_steps!));
-    learner.discriminatorOptimizer.restoreStepCounts(JSON.parse(metadata.discriminator_steps!));
-    this.#startStep = Number(metadata.step);
+    learner.generatorOptimizer.restoreStepCounts(
+      readStepCounts(metadata, "generator_steps", path),
+    );
+    learner.discriminatorOptimizer.restoreStepCounts(
+      readStepCounts(metadata, "discriminator_steps", path),
+    );
+    this.#startStep = readCount(metadata, "step", path);
     this.#loader.seek(this.#position(this.#startStep));
     return this.#startStep;
   }

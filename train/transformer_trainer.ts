@@ -2,7 +2,7 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
-import { loadCheckpoint, saveCheckpoint } from "./checkpoint.ts";
+import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
 import { gradientClip, totalSteps, type TransformerRunConfig } from "./config/mod.ts";
 import { sampleImages, toPictures, writeSheet } from "./drawing.ts";
 import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
@@ -36,7 +36,7 @@ export interface TransformerTrainerOptions {
   readonly tokenizer: Tokenizer;
   /** The tokens. */
   readonly cache: TokenCache;
-  /** Names of the classes, for pictures. */
+  /** Names of the classes, for pictures and kept in checkpoints. */
   readonly classNames: readonly string[];
   /** Files of the stage. */
   readonly folder: StageFolder;
@@ -117,13 +117,14 @@ export class TransformerTrainer implements TrainingStage {
 
   /** Writes a checkpoint. */
   async save(path: string, step: number): Promise<void> {
-    const { learner, configText, config } = this.#options;
+    const { learner, configText, config, classNames } = this.#options;
     await saveCheckpoint(path, learner.entries(), {
       format: TRANSFORMER_FORMAT,
       step: String(step),
       seed: String(config.seedEverything),
       ...this.#position(step),
       "optimizer_steps": JSON.stringify(learner.optimizer.stepCounts),
+      "class_names": JSON.stringify(classNames),
       config: configText,
     });
   }
@@ -138,8 +139,8 @@ export class TransformerTrainer implements TrainingStage {
   async resume(path: string): Promise<number> {
     const { learner } = this.#options;
     const metadata = await loadCheckpoint(path, learner.entries(), { format: TRANSFORMER_FORMAT });
-    learner.optimizer.restoreStepCounts(JSON.parse(metadata.optimizer_steps!));
-    this.#startStep = Number(metadata.step);
+    learner.optimizer.restoreStepCounts(readStepCounts(metadata, "optimizer_steps", path));
+    this.#startStep = readCount(metadata, "step", path);
     return this.#startStep;
   }
 

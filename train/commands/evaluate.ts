@@ -1,8 +1,10 @@
 /** `deno task evaluate`: the numbers that a run is judged by. @module */
 
+import { imageSize } from "../config/mod.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
 import { reconstructImages, sampleImages } from "../drawing.ts";
+import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { ClassMeans, peakSignalToNoise, unigramCrossEntropy, unigramEntropy } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
@@ -49,11 +51,18 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   using tokenizer = openedTokenizer.tokenizer;
   const openedTransformer = await openTransformer(gpu, run.stage("transformer"));
   using transformer = openedTransformer.transformer;
-  const { resolution } = openedTokenizer.config.model.params.ddconfig;
+  const resolution = imageSize(openedTransformer.config, openedTokenizer.config.model.params);
   const warn = (message: string): void => reporter.warn(message);
   const data = openedTransformer.config.data.params;
   using train = await openSplit(data, { split: "train", resolution, warn });
   using validation = await openSplit(data, { split: "validation", resolution, warn });
+  if (train.classNames.join() !== openedTransformer.classNames.join()) {
+    throw new UserError(
+      `Cannot evaluate ${run.path}: expected the classes that it was trained on, ${
+        openedTransformer.classNames.join(", ")
+      }, found ${train.classNames.join(", ")}`,
+    );
+  }
   printResult(`run ${run.path} on ${gpu.adapter.name}`);
 
   const means = new ClassMeans(train.classNames.length, resolution * resolution * 3);
@@ -70,7 +79,6 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
     gpu,
     tokenizer,
     checkpoint: openedTokenizer.checkpoint,
-    data: JSON.stringify(data.train),
     train,
     validation,
     batchSize: BATCH_SIZE,

@@ -1,11 +1,12 @@
 /** `deno task reconstruct`: images beside their reconstructions. @module */
 
 import { join } from "node:path";
+import { imageSize } from "../config/mod.ts";
+import { prepareFile } from "../data/prepare.ts";
 import { openSplit } from "../data_module.ts";
 import { type DecodedImages, reconstructImages, toPictures, writeSheet } from "../drawing.ts";
-import { fileError } from "../files/file_error.ts";
-import { decodeImage } from "../image/codec.ts";
-import { crop, resizeShorterSide, samplesToUnit } from "../image/resize.ts";
+import { UserError } from "../errors.ts";
+import { samplesToUnit } from "../image/resize.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { peakSignalToNoise } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
@@ -30,6 +31,8 @@ export interface ReconstructCommand {
 
 /** Pairs of images in one row of the sheet. */
 const PAIRS_IN_A_ROW = 8;
+/** Images reconstructed at once. */
+const BATCH_SIZE = 32;
 
 /**
  * Reconstructs.
@@ -47,12 +50,18 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   using gpu = await openGpu();
   const { tokenizer: opened, config } = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = opened;
-  const { resolution } = config.model.params.ddconfig;
+  const resolution = imageSize(config, config.model.params);
   const images = command.images.length > 0
-    ? await readImages(command.images, resolution)
+    ? readImages(command.images, resolution)
     : await validationImages(command, { data: config.data.params, resolution });
   const count = images.pixels.length / (resolution * resolution * 3);
-  const reconstructions = await reconstructImages({ gpu, tokenizer }, images.pixels, resolution);
+  const reconstructions = { pixels: new Float32Array(images.pixels.length), resolution };
+  const batchSize = BATCH_SIZE * resolution * resolution * 3;
+  for (let start = 0; start < images.pixels.length; start += batchSize) {
+    const batch = images.pixels.subarray(start, start + batchSize);
+    const { pixels } = await reconstructImages({ gpu, tokenizer }, batch, resolution);
+    reconstructions.pixels.set(pixels, start);
+  }
   const [before, after] = [toPictures(images), toPictures(reconstructions)];
   const rows = [];
   for (let start = 0; start < count; start += PAIRS_IN_A_ROW) {
@@ -68,18 +77,17 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   return 0;
 }
 
-async function readImages(paths: readonly string[], resolution: number): Promise<DecodedImages> {
+function readImages(paths: readonly string[], resolution: number): DecodedImages {
   const size = resolution * resolution * 3;
   const pixels = new Float32Array(paths.length * size);
   for (const [i, path] of paths.entries()) {
-    let bytes: Uint8Array;
-    try {
-      bytes = await Deno.readFile(path);
-    } catch (cause) {
-      throw fileError(`read image ${path}`, cause);
+    const outcome = prepareFile({ path, resolution });
+    if ("reason" in outcome) {
+      throw new UserError(
+        `Cannot read image ${path}: expected a PNG or JPEG file, found that ${outcome.reason}`,
+      );
     }
-    const square = crop(resizeShorterSide(decodeImage(bytes), resolution), resolution);
-    pixels.set(samplesToUnit(square.pixels), i * size);
+    samplesToUnit(outcome.pixels, pixels.subarray(i * size, (i + 1) * size));
   }
   return { pixels, resolution };
 }

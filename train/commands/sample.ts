@@ -1,7 +1,6 @@
 /** `deno task sample`: a labeled contact sheet of sampled images. @module */
 
 import { join } from "node:path";
-import { openSplit } from "../data_module.ts";
 import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
@@ -51,17 +50,10 @@ export async function runSample(command: SampleCommand): Promise<number> {
     ...(command.run !== undefined && { path: command.run }),
   });
   using gpu = await openGpu();
-  const { transformer: opened, config } = await openTransformer(gpu, run.stage("transformer"));
+  const { transformer: opened, classNames } = await openTransformer(gpu, run.stage("transformer"));
   using transformer = opened;
-  const { tokenizer: openedTokenizer, config: tokenizerConfig } = await openTokenizer(
-    gpu,
-    run.stage("tokenizer"),
-  );
+  const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = openedTokenizer;
-  const classNames = await classNamesOf(config.data.params, {
-    resolution: tokenizerConfig.model.params.ddconfig.resolution,
-    warn: (message) => reporter.warn(message),
-  });
   const labels = selectClasses(command.classes, classNames);
   const classes = labels.flatMap((label) => new Array<number>(perClass).fill(label));
   reporter.info(`sampling ${classes.length} images of ${run.path} on ${gpu.adapter.name}`);
@@ -90,21 +82,6 @@ export async function runSample(command: SampleCommand): Promise<number> {
 }
 
 /**
- * Names the classes of a run's data set.
- *
- * @param data The configuration's data.
- * @param options Resolution, and where warnings go.
- * @returns The names, in the order of the labels.
- */
-export async function classNamesOf(
-  data: Parameters<typeof openSplit>[0],
-  options: { resolution: number; warn: (message: string) => void },
-): Promise<readonly string[]> {
-  using dataset = await openSplit(data, { ...options, split: "validation" });
-  return dataset.classNames;
-}
-
-/**
  * Reads a list of classes.
  *
  * @param text Names or numbers separated by commas; undefined for all.
@@ -114,7 +91,11 @@ export async function classNamesOf(
  */
 export function selectClasses(text: string | undefined, classNames: readonly string[]): number[] {
   if (text === undefined || text === "all") return classNames.map((_, label) => label);
-  return text.split(",").map((part) => part.trim()).filter(Boolean).map((part) => {
+  const parts = text.split(",").map((part) => part.trim()).filter(Boolean);
+  if (parts.length === 0) {
+    throw new UserError(`Cannot sample: expected class names or numbers, found "${text}"`);
+  }
+  return parts.map((part) => {
     const named = classNames.indexOf(part);
     const label = named >= 0 ? named : /^\d+$/.test(part) ? Number(part) : -1;
     if (label < 0 || label >= classNames.length) {

@@ -14,9 +14,10 @@ import {
 } from "../config/mod.ts";
 import { UserError } from "../errors.ts";
 import type { Reporter } from "../log.ts";
+import { writeFileAtomically } from "../files/atomic.ts";
 import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
-import { RunFolder, type StageName } from "../run_folder.ts";
-import { trainTokenizer, trainTransformer } from "../stages.ts";
+import { RunFolder, STAGE_NAMES, type StageName } from "../run_folder.ts";
+import { type StageContext, trainTokenizer, trainTransformer } from "../stages.ts";
 
 /** Exit code of a process that Ctrl-C ended, as shells count. */
 const INTERRUPTED_EXIT_CODE = 130;
@@ -56,15 +57,17 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   for (const loaded of Object.values(stages)) {
     for (const warning of loaded.warnings) reporter.warn(warning);
   }
-  const run = resumed ?? await openRun(command, stages);
   using gpu = await openGpu();
+  const run = resumed ?? await openRun(command, stages);
   reporter.info(`run ${run.path} on ${gpu.adapter.name}`);
   using interruption = new Interruption(reporter);
   const context = { gpu, run, reporter, signal: interruption.signal };
-  let finished = true;
-  if (stages.tokenizer) finished = await trainTokenizer(asTokenizer(stages.tokenizer), context);
-  if (finished && stages.transformer) {
-    finished = await trainTransformer(asTransformer(stages.transformer), context);
+  let finished: boolean;
+  try {
+    finished = await trainStages(stages, context);
+  } catch (error) {
+    if (!resumed && command.run === undefined) await run.discardUnstarted();
+    throw error;
   }
   if (!finished) {
     reporter.info(
@@ -80,28 +83,50 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   return 0;
 }
 
-/** Configurations of the stages to train: those of the run that is resumed, the named ones, or the defaults. */
+/** Trains one stage after the other; false if the signal came before the end. */
+async function trainStages(stages: Stages, context: StageContext): Promise<boolean> {
+  await keepConfigs(context.run, stages);
+  const { tokenizer, transformer } = stages;
+  if (tokenizer && !await trainTokenizer(asTokenizer(tokenizer), context)) return false;
+  return !transformer || await trainTransformer(asTransformer(transformer), context);
+}
+
+/** Configurations of the stages to train: those of the run that is resumed, and the named ones; of a new run also the defaults. */
 async function loadStages(command: TrainCommand, resumed: RunFolder | undefined): Promise<Stages> {
   const sources: Partial<Record<StageName, ConfigSource>> = {};
-  const names: StageName[] = ["tokenizer", "transformer"];
-  const defaults = names.map((name) =>
-    fileURLToPath(new URL(`../../configs/openmoji_${name}.yaml`, import.meta.url))
-  );
+  for (const name of STAGE_NAMES) {
+    const kept = resumed?.stage(name).configFile;
+    if (kept !== undefined && await exists(kept)) sources[name] = await readConfig(kept);
+  }
+  const defaults = resumed
+    ? []
+    : STAGE_NAMES.map((name) =>
+      fileURLToPath(new URL(`../../configs/openmoji_${name}.yaml`, import.meta.url))
+    );
   for (const file of command.configs.length > 0 ? command.configs : defaults) {
     const source = await readConfig(file);
     const name = stageOf(resolveConfig(source, budget()).config);
     if (sources[name]) {
       throw new UserError(
-        `Cannot train with config ${file}: expected one config for each stage, found two for the ${name}`,
+        `Cannot train with config ${file}: expected one config for each stage, found ${
+          sources[name].file
+        } for the ${name}; overrides KEY=VALUE change single values`,
       );
     }
     sources[name] = source;
   }
-  for (const name of names) {
-    const kept = resumed?.stage(name).configFile;
-    if (kept !== undefined && await exists(kept)) sources[name] = await readConfig(kept);
-  }
   return applyOverrides(command.overrides, sources);
+}
+
+/** Writes the configurations of stages that are not trained yet, so that a resumed run has them, overrides included. */
+async function keepConfigs(run: RunFolder, stages: Stages): Promise<void> {
+  for (const name of STAGE_NAMES) {
+    const loaded = stages[name];
+    const folder = run.stage(name);
+    if (!loaded || (await folder.checkpoints()).length > 0) continue;
+    await folder.create();
+    await writeFileAtomically(folder.configFile, loaded.toYaml());
+  }
 }
 
 function applyOverrides(

@@ -3,7 +3,7 @@
 import {
   CONV2D_FORWARD,
   CONV2D_INPUT_GRADIENT,
-  CONV2D_WEIGHT_GRADIENT,
+  conv2dWeightGradientAddressing,
 } from "./conv2d_addressing.ts";
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
@@ -216,7 +216,7 @@ export function conv2dForward(
   geometry: Conv2dGeometry,
 ): void {
   const { x, weight, bias, y } = buffers;
-  const { batch, height, width, inputs, outputs } = geometry;
+  const { batch, height, width, inputs, outputs, kernel } = geometry;
   if (isPointwise(geometry)) {
     matmul(gpu, {
       a: { slice: x },
@@ -230,8 +230,12 @@ export function conv2dForward(
     return;
   }
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
-  const shape = { rows: batch * outHeight * outWidth, columns: outputs, inner: inputs };
-  const tile = tileFor(shape, gpu.adapter);
+  const tile = tileFor({
+    rows: batch * outHeight * outWidth,
+    columns: outputs,
+    inner: kernel[0] * kernel[1] * inputs,
+    batch: 1,
+  }, gpu.adapter);
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
   const pass: Pass = {
@@ -293,8 +297,12 @@ export function conv2dInputGradient(
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const phaseHeight = Math.ceil(height / stride);
   const phaseWidth = Math.ceil(width / stride);
-  const shape = { rows: batch * phaseHeight * phaseWidth, columns: inputs, inner: outputs };
-  const tile = tileFor(shape, gpu.adapter);
+  const tile = tileFor({
+    rows: batch * phaseHeight * phaseWidth,
+    columns: inputs,
+    inner: Math.ceil(kernel[0] * kernel[1] / stride ** 2) * outputs,
+    batch: stride ** 2,
+  }, gpu.adapter);
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
   const pass: Pass = {
@@ -372,12 +380,12 @@ export function conv2dWeightGradient(
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const taps = kernel[0] * kernel[1];
   const size = taps * inputs * outputs;
+  const rows = taps * inputs;
   const tile = tileFor(
-    { rows: inputs, columns: outputs, inner: batch * outHeight * outWidth },
+    { rows, columns: outputs, inner: batch * outHeight * outWidth, batch: 1 },
     gpu.adapter,
   );
-  const workgroups = taps * Math.ceil(inputs / tileRows(tile)) *
-    Math.ceil(outputs / tileColumns(tile));
+  const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(outputs / tileColumns(tile));
   const shares = ({ images, lines }: Part): number => {
     const allLines = (images[1] - images[0]) * (lines[1] - lines[0]);
     const pixels = allLines * outWidth;
@@ -389,8 +397,17 @@ export function conv2dWeightGradient(
   };
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
+  const form: ProductForm = {
+    aAlong: "rows",
+    bAlong: "columns",
+    aVector: byFour(x, inputs) && tile.rows % 4 === 0,
+    bVector: byFour(dy, outputs) && tile.columns % 4 === 0,
+    cVector: byFour(dweight, outputs) && tile.columns % 4 === 0,
+    bias: false,
+    accumulate: false,
+  };
   const pass = (target: Slice, shares: (part: Part) => number, accumulate: boolean): Pass => ({
-    addressing: CONV2D_WEIGHT_GRADIENT,
+    addressing: conv2dWeightGradientAddressing(form),
     geometry,
     a: activation(x, input, ({ lines }) => inputLines(geometry, lines)),
     b: activation(dy, output, ({ lines }) => lines),
@@ -401,18 +418,10 @@ export function conv2dWeightGradient(
       lines: () => [0, 1],
     },
     tile,
-    form: {
-      aAlong: "rows",
-      bAlong: "columns",
-      aVector: byFour(x, inputs) && tile.rows % 4 === 0,
-      bVector: byFour(dy, outputs) && tile.columns % 4 === 0,
-      cVector: byFour(dweight, outputs) && tile.columns % 4 === 0,
-      bias: false,
-      accumulate,
-    },
+    form: { ...form, accumulate },
     lines: outHeight,
-    grid: (part) => ({ rows: inputs, columns: outputs, products: taps * shares(part) }),
-    params: (part) => ({ images: part.images[1] - part.images[0], splits: shares(part) }),
+    grid: (part) => ({ rows, columns: outputs, products: shares(part) }),
+    params: (part) => ({ images: part.images[1] - part.images[0], shares: shares(part) }),
   });
   const parts = partsOf(gpu, pass(dweight, () => 1, false));
   const slots = parts.reduce((sum, part) => sum + shares(part), 0);

@@ -1,6 +1,6 @@
 /** How the three products of a convolution (forward, input gradient, weight gradient) address their operands. @module */
 
-import { type Addressing, range } from "./matmul_form.ts";
+import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
 
 const GEOMETRY = `m: u32, n: u32, inputs: u32, outputs: u32,
   height: u32, width: u32, outHeight: u32, outWidth: u32,
@@ -43,12 +43,12 @@ export const CONV2D_FORWARD: Addressing = {
   prologue: `let m = params.m;
 let n = params.n;
 let bStep = params.outputs;`,
-  prepareRows: (start, count, first) =>
-    range(count).map((i) =>
+  prepareRows: (start, offsets, first) =>
+    offsets.map((i) =>
       `var top${first + i}: i32; var left${first + i}: i32; var base${first + i}: u32;`
     )
       .join("\n") + `{ ${
-      pixels(start, count, first, {
+      pixels(start, offsets.length, first, {
         width: "params.outWidth",
         each: (i) => {
           const to = first + i;
@@ -66,13 +66,13 @@ let count = params.inputs;
 let bBase = params.bOffset + (ky * params.kernelWidth + kx) * params.inputs * params.outputs;
 let shift = (ky * params.width + kx) * params.inputs;
 ${
-      range(rows).map((i) =>
+      rows.map((i) =>
         `let ok${i} = u32(top${i} + i32(ky)) < params.height && u32(left${i} + i32(kx)) < params.width;
 let p${i} = select(0u, base${i} + shift, ok${i});`
       ).join("\n")
     }`,
   close: "} }",
-  masked: true,
+  mask: (row) => `ok${row}`,
   storeRows: (start, count) =>
     range(count).map((i) =>
       `let in${i} = ${start} + ${i}u < m;
@@ -97,12 +97,12 @@ let firstKy = (phaseY + params.padTop) % params.stride;
 let firstKx = (phaseX + params.padLeft) % params.stride;
 let shiftY = (phaseY + params.padTop) / params.stride;
 let shiftX = (phaseX + params.padLeft) / params.stride;`,
-  prepareRows: (start, count, first) =>
-    range(count).map((i) =>
+  prepareRows: (start, offsets, first) =>
+    offsets.map((i) =>
       `var top${first + i}: i32; var left${first + i}: i32; var base${first + i}: u32;`
     )
       .join("\n") + `{ ${
-      pixels(start, count, first, {
+      pixels(start, offsets.length, first, {
         width: "params.phaseWidth",
         each: (i) => {
           const to = first + i;
@@ -121,13 +121,13 @@ let tapY = ky / params.stride;
 let tapX = kx / params.stride;
 let shift = (tapY * params.outWidth + tapX) * params.outputs;
 ${
-      range(rows).map((i) =>
+      rows.map((i) =>
         `let ok${i} = u32(top${i} - i32(tapY)) < params.outHeight && u32(left${i} - i32(tapX)) < params.outWidth;
 let p${i} = select(0u, base${i} - shift, ok${i});`
       ).join("\n")
     }`,
   close: "} }",
-  masked: true,
+  mask: (row) => `ok${row}`,
   storeRows: (start, count) =>
     range(count).map((i) => `var in${i}: bool; var d${i}: u32;`).join("\n") +
     `{ ${
@@ -143,47 +143,55 @@ d${i} = params.cOffset + ((image0 * params.height + y${i}) * params.width + left
 };
 
 /**
- * Weight gradient: for each tap, rows are input channels, columns output channels, the sum runs over output pixels. A = x (inner × rows),
- * B = dy, C = dweight, or one of `splits` partial sums over a share of the lines (workgroup's z: tap, then share).
+ * Weight gradient: rows are taps and input channels, columns output channels, the sum runs over output pixels. A = x (inner × rows),
+ * B = dy, C = dweight, or one of `shares` partial sums over a share of the lines (the workgroup's z).
+ *
+ * @param form Layout of the operands.
+ * @returns Its addressing.
  */
-export const CONV2D_WEIGHT_GRADIENT: Addressing = {
-  name: "conv2d_weight_gradient",
-  params: `${GEOMETRY}, images: u32, splits: u32`,
-  prologue: `let m = params.m;
+export function conv2dWeightGradientAddressing(form: ProductForm): Addressing {
+  return {
+    name: "conv2d_weight_gradient",
+    params: `${GEOMETRY}, images: u32, shares: u32`,
+    prologue: `let m = params.m;
 let n = params.n;
 let aStep = params.stride * params.inputs;
 let bStep = params.outputs;
-let tap = group.z / params.splits;
-let share = group.z % params.splits;
-let ky = tap / params.kernelWidth;
-let kx = tap % params.kernelWidth;
+let count = params.outWidth;
 let allLines = params.images * params.lines;
-let perShare = (allLines + params.splits - 1u) / params.splits;
-let beginLine = share * perShare;
-let endLine = min(beginLine + perShare, allLines);
-// Output columns whose input column lies inside the image.
-let beginX = u32(max(0, i32(params.padLeft) - i32(kx)) + i32(params.stride) - 1) / params.stride;
-let endX = min(params.outWidth, u32(max(0, i32(params.width + params.padLeft + params.stride) - 1 - i32(kx))) / params.stride);
-let count = max(beginX, endX) - beginX;`,
-  prepareRows: () => "",
-  open: () =>
-    `var image = beginLine / params.lines;
+let perShare = (allLines + params.shares - 1u) / params.shares;
+let beginLine = min(group.z * perShare, allLines);
+let endLine = min(beginLine + perShare, allLines);`,
+    prepareRows: (start, offsets, first) =>
+      offsets.map((offset) => {
+        const to = first + offset;
+        return `let channel${to} = ${clampedRow(form, `${start} + ${offset}u`)};
+let tap${to} = channel${to} / params.inputs;
+let top${to} = tap${to} / params.kernelWidth - params.padTop;
+let left${to} = tap${to} % params.kernelWidth - params.padLeft;
+let shift${to} = (top${to} * params.width + left${to}) * params.inputs + channel${to} % params.inputs;`;
+      }).join("\n"),
+    open: (rows) =>
+      `var image = beginLine / params.lines;
 var lineOfImage = beginLine % params.lines;
 for (var line = beginLine; line < endLine; line++) {
 let outY = lineOfImage + params.firstLine;
-let y = outY * params.stride + ky - params.padTop;
-if (y < params.height) {
-let aBase = params.aOffset + ((image * params.height + y) * params.width + beginX * params.stride + kx - params.padLeft) * params.inputs;
-let bBase = params.bOffset + ((image * params.outHeight + outY) * params.outWidth + beginX) * params.outputs;`,
-  close: `}
-lineOfImage++;
+let y = outY * params.stride;
+let aBase = params.aOffset + (image * params.height + y) * params.width * params.inputs;
+let bBase = params.bOffset + (image * params.outHeight + outY) * params.outWidth * params.outputs;
+${
+        rows.map((i) =>
+          `let p${i} = aBase + shift${i}; let inside${i} = y + top${i} < params.height;`
+        ).join("\n")
+      }`,
+    close: `lineOfImage++;
 if (lineOfImage == params.lines) { lineOfImage = 0u; image++; }
 }`,
-  masked: false,
-  storeRows: (start, count) =>
-    `let cBase = params.cOffset + (share * params.kernelHeight * params.kernelWidth + tap) * params.inputs * params.outputs;
-` +
-    range(count).map((i) =>
-      `let in${i} = ${start} + ${i}u < m; let d${i} = cBase + (${start} + ${i}u) * params.outputs;`
-    ).join("\n"),
-};
+    mask: (row, k) => `inside${row} && ${k} * params.stride + left${row} < params.width`,
+    storeRows: (start, count) =>
+      range(count).map((i) =>
+        `let in${i} = ${start} + ${i}u < m;
+let d${i} = params.cOffset + (group.z * params.m + ${start} + ${i}u) * params.outputs;`
+      ).join("\n"),
+  };
+}

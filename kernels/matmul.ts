@@ -3,7 +3,7 @@
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
 import { defineKernel, type Kernel } from "./kernel.ts";
-import { type Addressing, type ProductForm, range } from "./matmul_form.ts";
+import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
 import { productSource } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
 import { fits, type Window, windowOf } from "./matmul_window.ts";
@@ -85,7 +85,7 @@ interface Product {
 /** Parts begin at multiples of this along any axis, so that vectors of four stay whole. */
 const PART_MULTIPLE = 64;
 
-const ADDRESSING: Addressing = {
+const addressing = (form: ProductForm): Addressing => ({
   name: "matmul",
   params: `m: u32, n: u32, depth: u32, innerBatch: u32,
   aOffset: u32, aOuter: u32, aInner: u32, aStep: u32,
@@ -101,17 +101,20 @@ let inner = group.z % params.innerBatch;
 let aBase = params.aOffset + outer * params.aOuter + inner * params.aInner;
 let bBase = params.bOffset + outer * params.bOuter + inner * params.bInner;
 let cBase = params.cOffset + outer * params.cOuter + inner * params.cInner;`,
-  prepareRows: (start, count, first) =>
-    range(count).map((i) => `let p${first + i} = aBase + min(${start} + ${i}u, m - 1u) * aStep;`)
-      .join("\n"),
+  prepareRows: (start, offsets, first) =>
+    offsets.map((offset) => {
+      const row = clampedRow(form, `${start} + ${offset}u`);
+      return `let p${first + offset} = aBase + ${
+        form.aAlong === "inner" ? `${row} * params.aStep` : row
+      };`;
+    }).join("\n"),
   open: () => "",
   close: "",
-  masked: false,
   storeRows: (start, count) =>
     range(count).map((i) =>
       `let in${i} = ${start} + ${i}u < m; let d${i} = cBase + (${start} + ${i}u) * params.cStep;`
     ).join("\n"),
-};
+});
 
 const kernels = new Map<string, Kernel>();
 
@@ -168,7 +171,10 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
     block,
   );
   const c = matrixOf("C", options.c, ["rows", "columns"], block);
-  const tile = options.tile ?? tileFor({ rows, columns, inner }, gpu.adapter);
+  const tile = options.tile ?? tileFor(
+    { rows, columns, inner, batch: batch[0] * batch[1] },
+    gpu.adapter,
+  );
   const form: ProductForm = {
     aAlong: transposeA ? "rows" : "inner",
     bAlong: transposeB ? "inner" : "columns",
@@ -313,5 +319,5 @@ function launchWhole(
     buffers.bias = window.slice;
     params.biasOffset = window.origin + block.columns[0];
   }
-  gpu.run(productKernel(tile, form, ADDRESSING), ADDRESSING.name, { buffers, params, workgroups });
+  gpu.run(productKernel(tile, form, addressing(form)), "matmul", { buffers, params, workgroups });
 }

@@ -29,19 +29,28 @@ export interface Addressing {
   name: string;
   /** Fields of `Params` behind the common ones. */
   params: string;
-  /** Defines `m`, `n` (rows, columns) and `aStep`, `bStep` (elements between neighbors of the strided axis of A and B). */
-  prologue: string;
-  /** Statements before the loops that prepare rows number `first` … `first + 3` or more, from row `start` of A; only if A is along the inner axis. */
-  prepareRows: (start: string, count: number, first: number) => string;
   /**
-   * Opens the loops over segments and defines `count` and `bBase`, and `p0`, `p1`, … (address of each prepared row; with `masked` also
-   * `ok0`, `ok1`, …: whether it may be read) if A is along the inner axis, else `aBase`.
+   * Defines `m`, `n` (rows, columns) and `bStep` (elements between neighbors of the strided axis of B), and `aStep` (the same of A) if A
+   * is along the rows.
    */
-  open: (rows: number) => string;
+  prologue: string;
+  /**
+   * Statements before the loops that prepare rows `start + offset` of A, numbered `first + offset`. Rows past the last must get an
+   * address of A too.
+   */
+  prepareRows: (start: string, offsets: readonly number[], first: number) => string;
+  /**
+   * Opens the loops over segments and defines `count`, `bBase` (address in B of inner step 0, column 0) and, for each prepared row, its
+   * address in A at inner step 0: `p0`, `p1`, ….
+   */
+  open: (rows: readonly number[]) => string;
   /** Closes what `open` opened. */
   close: string;
-  /** Whether rows of A may lie outside (zero padding). */
-  masked: boolean;
+  /**
+   * Condition under which a row of A exists at inner step `k`, where rows may lie outside (zero padding). Along the inner axis, it does
+   * not depend on `k`; along the rows, four rows of a vector share it.
+   */
+  mask?: (row: number, k: string) => string;
   /** Statements that define `d0`, `d1`, … (address in C of `count` consecutive rows from `start`) and `in0`, … (whether it exists). */
   storeRows: (start: string, count: number) => string;
 }
@@ -85,4 +94,27 @@ export function declareAccumulators(tile: Tile, form: ProductForm): string {
       `var c${i}_${j} = ${vector ? "vec4f()" : "0f"};`
     ).join(" ")
   ).join("\n");
+}
+
+/**
+ * Lists which of `count` rows of A need an address: the first of each vector, or all.
+ *
+ * @param form Layout of the operands.
+ * @param count Rows.
+ * @returns Their offsets.
+ */
+export function addressedRows(form: ProductForm, count: number): number[] {
+  const unit = form.aAlong === "rows" && form.aVector ? 4 : 1;
+  return range(count / unit).map((i) => i * unit);
+}
+
+/**
+ * Writes a row of A, but not past the last that an address can begin at.
+ *
+ * @param form Layout of the operands.
+ * @param row The row, as WGSL.
+ * @returns WGSL.
+ */
+export function clampedRow(form: Pick<ProductForm, "aAlong" | "aVector">, row: string): string {
+  return `min(${row}, m - ${form.aAlong === "rows" && form.aVector ? 4 : 1}u)`;
 }

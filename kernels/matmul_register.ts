@@ -1,6 +1,7 @@
 /** The part of the generator that keeps a product in registers, without workgroup memory or barriers. @module */
 
 import {
+  addressedRows,
   type Addressing,
   COMPONENTS,
   declareAccumulators,
@@ -33,19 +34,16 @@ export function registerBody(
   const aLoads = aInner || !aVector ? rows : rows / 4;
   const bLoads = bInner || !bVector ? columns : columns / 4;
   const lines: string[] = [declareAccumulators(tile, form)];
-  if (aInner) lines.push(addressing.prepareRows("row", rows, 0));
-  else {
-    for (const i of range(aLoads)) {
-      lines.push(`let r${i} = min(row + ${i * aUnit}u, m - ${aUnit}u) / ${aUnit}u;`);
-    }
-  }
+  const offsets = addressedRows(form, rows);
+  lines.push(addressing.prepareRows("row", offsets, 0));
   for (const j of range(bLoads)) {
     const column = `min(column${j * (bInner ? 1 : bUnit)}, n - ${bInner ? 1 : bUnit}u)`;
     lines.push(`let q${j} = ${bInner ? `${column} * bStep` : column} / ${bUnit}u;`);
   }
-  lines.push(addressing.open(rows));
-  if (aInner) {
-    for (const i of range(rows)) lines.push(`let s${i} = p${i} / ${aUnit}u;`);
+  lines.push(addressing.open(offsets));
+  for (const [i, row] of offsets.entries()) {
+    // Signed, because the address of inner step 0 may lie before the binding.
+    lines.push(`let s${i} = ${aVector ? `u32(i32(p${row}) >> 2u)` : `p${row}`};`);
   }
   lines.push(`for (var k = 0u; k < count; k += ${step}u) {`);
   const a = (i: number, kk: number): string =>
@@ -54,11 +52,13 @@ export function registerBody(
       : (aVector ? `a${i >> 2}_${kk}.${COMPONENTS[i & 3]}` : `a${i}_${kk}`);
   const b = (j: number, kk: number): string =>
     bInner && bVector ? `b${j}.${COMPONENTS[kk]}` : `b${j}_${kk}`;
-  const mask = (i: number, value: string): string =>
-    addressing.masked && aInner ? `select(${aVector ? "vec4f()" : "0f"}, ${value}, ok${i})` : value;
+  const mask = (i: number, kk: number, value: string): string => {
+    const ok = addressing.mask?.(offsets[i]!, `(k + ${kk}u)`);
+    return ok ? `select(${aVector ? "vec4f()" : "0f"}, ${value}, ${ok})` : value;
+  };
   if (aInner && aVector) {
     lines.push("let ka = k / 4u;");
-    for (const i of range(rows)) lines.push(`let a${i} = ${mask(i, `a[s${i} + ka]`)};`);
+    for (const i of range(rows)) lines.push(`let a${i} = ${mask(i, 0, `a[s${i} + ka]`)};`);
   }
   if (bInner && bVector) {
     lines.push("let kb = (bBase + k) / 4u;");
@@ -67,10 +67,12 @@ export function registerBody(
   const vector = vectorAccumulators(tile, form);
   for (const kk of range(step)) {
     if (!(aInner && aVector)) {
-      if (!aInner) lines.push(`let ka${kk} = (aBase + (k + ${kk}u) * aStep) / ${aUnit}u;`);
+      if (!aInner) lines.push(`let ka${kk} = (k + ${kk}u) * aStep / ${aUnit}u;`);
       for (const i of range(aLoads)) {
         lines.push(
-          `let a${i}_${kk} = ${aInner ? mask(i, `a[s${i} + k + ${kk}u]`) : `a[r${i} + ka${kk}]`};`,
+          `let a${i}_${kk} = ${
+            mask(i, kk, aInner ? `a[s${i} + k + ${kk}u]` : `a[s${i} + ka${kk}]`)
+          };`,
         );
       }
     }
@@ -82,8 +84,11 @@ export function registerBody(
       );
       for (const j of range(bLoads)) lines.push(`let b${j}_${kk} = b[q${j} + kb${kk}];`);
     }
-    for (const i of range(rows)) {
-      for (const j of range(vector ? columns / 4 : columns)) {
+  }
+  // All steps of one accumulator together: it then stays in a register meanwhile (a fifth faster than step by step).
+  for (const i of range(rows)) {
+    for (const j of range(vector ? columns / 4 : columns)) {
+      for (const kk of range(step)) {
         const factor = vector ? `vec4f(${a(i, kk)})` : a(i, kk);
         lines.push(`c${i}_${j} = fma(${factor}, ${b(j, kk)}, c${i}_${j});`);
       }

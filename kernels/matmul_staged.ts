@@ -1,6 +1,7 @@
 /** The part of the generator that stages both operands of a product in workgroup memory, for GPUs. @module */
 
 import {
+  addressedRows,
   type Addressing,
   COMPONENTS,
   declareAccumulators,
@@ -43,51 +44,44 @@ export function stagedBody(tile: Tile, form: ProductForm, addressing: Addressing
   const aInner = form.aAlong === "inner";
   const bInner = form.bAlong === "inner";
   const lines = [declareAccumulators(tile, form)];
+  const offsets = addressedRows(form, 4);
   for (const patch of aPatches) {
+    lines.push(
+      patch.declaration,
+      addressing.prepareRows(`firstRow + 4u * ${patch.group}`, offsets, 4 * patch.number),
+    );
+  }
+  for (const patch of bPatches) {
     lines.push(patch.declaration);
-    if (aInner) {
-      lines.push(
-        addressing.prepareRows(`firstRow + 4u * ${patch.group}`, 4, 4 * patch.number),
-      );
-    } else {
-      lines.push(
-        ...neighbors(`firstRow + 4u * ${patch.group}`, "r", 4 * patch.number, "m", form.aVector),
-      );
+    for (const l of bInner || !form.bVector ? range(4) : [0]) {
+      const last = !bInner && form.bVector ? 4 : 1;
+      const column = `min(firstColumn + 4u * ${patch.group} + ${l}u, n - ${last}u)`;
+      lines.push(`let q${4 * patch.number + l} = ${bInner ? `${column} * bStep` : column};`);
     }
   }
-  for (const patch of bPatches) {
-    lines.push(patch.declaration);
-    const start = `firstColumn + 4u * ${patch.group}`;
-    const first = 4 * patch.number;
-    if (bInner) {
-      for (const l of range(4)) {
-        lines.push(`let q${first + l} = min(${start} + ${l}u, n - 1u) * bStep;`);
-      }
-    } else lines.push(...neighbors(start, "q", first, "n", form.bVector));
-  }
-  lines.push(addressing.open(4 * aPatches.length));
+  lines.push(
+    addressing.open(aPatches.flatMap(({ number }) => offsets.map((offset) => 4 * number + offset))),
+  );
   lines.push(`for (var k0 = 0u; k0 < count; k0 += ${DEPTH}u) {`);
   for (const patch of aPatches) {
-    lines.push(
-      `${patch.guard}{ let k = k0 + 4u * ${patch.step};`,
-      ...(aInner
-        ? alongInner("a", form.aVector, patch, (l) => `p${l}`, addressing.masked)
-        : alongOther("a", form.aVector, patch, "r", "aBase", "aStep")),
-      `let at = 4u * ${patch.step} * ${aGroups}u + ${patch.group};`,
-      ...range(4).map((kk) => `aStaged[at + ${kk * aGroups}u] = v${kk};`),
-      "}",
-    );
+    lines.push(...stagePatch(patch, {
+      array: "a",
+      inner: aInner,
+      vector: form.aVector,
+      step: "aStep",
+      address: (row) => `p${row}`,
+      mask: addressing.mask,
+    }, aGroups));
   }
   for (const patch of bPatches) {
-    lines.push(
-      `${patch.guard}{ let k = k0 + 4u * ${patch.step};`,
-      ...(bInner
-        ? alongInner("b", form.bVector, patch, (l) => `(q${l} + bBase)`, false)
-        : alongOther("b", form.bVector, patch, "q", "bBase", "bStep")),
-      `let at = 4u * ${patch.step} * ${bGroups}u + ${patch.group};`,
-      ...range(4).map((kk) => `bStaged[at + ${kk * bGroups}u] = v${kk};`),
-      "}",
-    );
+    lines.push(...stagePatch(patch, {
+      array: "b",
+      inner: bInner,
+      vector: form.bVector,
+      step: "bStep",
+      address: (column) => `(bBase + q${column})`,
+      mask: undefined,
+    }, bGroups));
   }
   lines.push("workgroupBarrier();", `for (var kk = 0u; kk < ${DEPTH}u; kk++) {`);
   for (const g of range(rows / 4)) {
@@ -134,66 +128,68 @@ function patchesOf(operand: string, groups: number, threads: number, inner: bool
   });
 }
 
-/** Clamped positions of four neighbors: one vector, or four scalars. */
-function neighbors(
-  start: string,
-  name: string,
-  first: number,
-  extent: string,
-  vector: boolean,
-): string[] {
-  return vector
-    ? [`let ${name}${first} = min(${start}, ${extent} - 4u);`]
-    : range(4).map((l) => `let ${name}${first + l} = min(${start} + ${l}u, ${extent} - 1u);`);
+/** How an operand is staged. */
+interface Staging {
+  array: "a" | "b";
+  /** Whether the inner axis is the one along which elements are neighbors. */
+  inner: boolean;
+  vector: boolean;
+  /** Elements between inner steps, where the inner axis is strided. */
+  step: string;
+  /** Address of a row or column at inner step 0. */
+  address: (row: number) => string;
+  mask: Addressing["mask"] | undefined;
+}
+
+function stagePatch(patch: Patch, staging: Staging, groups: number): string[] {
+  const target = staging.array === "a" ? "aStaged" : "bStaged";
+  return [
+    `${patch.guard}{ let k = k0 + 4u * ${patch.step};`,
+    ...(staging.inner ? loadTransposed : loadStraight)(staging, 4 * patch.number),
+    `let at = 4u * ${patch.step} * ${groups}u + ${patch.group};`,
+    ...range(4).map((kk) => `${target}[at + ${kk * groups}u] = v${kk};`),
+    "}",
+  ];
 }
 
 /** Loads four rows along the inner axis and transposes them. */
-function alongInner(
-  array: string,
-  vector: boolean,
-  patch: Patch,
-  address: (row: number) => string,
-  masked: boolean,
-): string[] {
-  const first = 4 * patch.number;
-  const lines: string[] = [];
-  for (const l of range(4)) {
-    const ok = masked ? ` && ok${first + l}` : "";
-    const at = address(first + l);
-    lines.push(
-      vector
-        ? `let u${l} = select(vec4f(), ${array}[(${at} + min(k, count - 4u)) / 4u], k < count${ok});`
-        : `let u${l} = vec4f(${
-          range(4).map((kk) =>
-            `select(0f, ${array}[${at} + min(k + ${kk}u, count - 1u)], k + ${kk}u < count${ok})`
-          ).join(", ")
-        });`,
-    );
-  }
-  for (const [kk, component] of COMPONENTS.entries()) {
-    lines.push(
-      `let v${kk} = vec4f(u0.${component}, u1.${component}, u2.${component}, u3.${component});`,
-    );
-  }
-  return lines;
+function loadTransposed({ array, vector, address, mask }: Staging, first: number): string[] {
+  const rows = range(4).map((l) => {
+    const row = first + l;
+    const and = mask ? ` && ${mask(row, "k")}` : "";
+    const value = vector
+      ? `select(vec4f(), ${array}[(${address(row)} + min(k, count - 4u)) / 4u], k < count${and})`
+      : `vec4f(${
+        range(4).map((kk) =>
+          `select(0f, ${array}[${
+            address(row)
+          } + min(k + ${kk}u, count - 1u)], k + ${kk}u < count${and})`
+        ).join(", ")
+      })`;
+    return `let u${l} = ${value};`;
+  });
+  const columns = COMPONENTS.map((component, kk) =>
+    `let v${kk} = vec4f(u0.${component}, u1.${component}, u2.${component}, u3.${component});`
+  );
+  return [...rows, ...columns];
 }
 
 /** Loads four inner steps, each with four neighbors along the other axis. */
-function alongOther(
-  array: string,
-  vector: boolean,
-  patch: Patch,
-  name: string,
-  base: string,
-  step: string,
+function loadStraight(
+  { array, vector, step, address, mask }: Staging,
+  first: number,
 ): string[] {
-  const first = 4 * patch.number;
-  return range(4).flatMap((kk) => [
-    `let base${kk} = ${base} + min(k + ${kk}u, count - 1u) * ${step};`,
-    `let v${kk} = select(vec4f(), ${
-      vector
-        ? `${array}[(base${kk} + ${name}${first}) / 4u]`
-        : `vec4f(${range(4).map((l) => `${array}[base${kk} + ${name}${first + l}]`).join(", ")})`
-    }, k + ${kk}u < count);`,
-  ]);
+  return range(4).flatMap((kk) => {
+    const k = `k${kk}`;
+    const exists = (row: number): string =>
+      `k + ${kk}u < count${mask ? ` && ${mask(row, k)}` : ""}`;
+    const value = vector
+      ? `select(vec4f(), ${array}[(${address(first)} + ${k} * ${step}) / 4u], ${exists(first)})`
+      : `vec4f(${
+        range(4).map((l) =>
+          `select(0f, ${array}[${address(first + l)} + ${k} * ${step}], ${exists(first + l)})`
+        ).join(", ")
+      })`;
+    return [`let ${k} = min(k + ${kk}u, count - 1u);`, `let v${kk} = ${value};`];
+  });
 }

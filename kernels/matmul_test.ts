@@ -88,6 +88,7 @@ for (const sizes of SIZES) {
   const { rows, columns, inner } = sizes;
   gpuTest(`matmul() of ${rows}x${inner} by ${inner}x${columns} in every layout`, async (gpu) => {
     const batch = 2;
+    const shape = { ...sizes, batch };
     const matrices = {
       a: randomNumbers(batch * rows * inner, "a"),
       b: randomNumbers(batch * columns * inner, "b"),
@@ -100,9 +101,9 @@ for (const sizes of SIZES) {
         const want = hostMatmul(sizes, matrices, { ...layout, batch });
         const c = new Float32Array(want.length).fill(NaN);
         const runs: [string, Gpu, Tile][] = [
-          ["whole", gpu, tileFor(sizes, gpu.adapter)],
-          ["in parts", limited, tileFor(sizes, gpu.adapter)],
-          ["with the tile of a GPU", gpu, tileFor(sizes, GPU)],
+          ["whole", gpu, tileFor(shape, gpu.adapter)],
+          ["in parts", limited, tileFor(shape, gpu.adapter)],
+          ["with the tile of a GPU", gpu, tileFor(shape, GPU)],
         ];
         for (const [name, device, tile] of runs) {
           const found = await product(device, { ...matrices, c }, {

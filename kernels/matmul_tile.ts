@@ -27,6 +27,8 @@ export interface ProductShape {
   columns: number;
   /** Length of the sums. */
   inner: number;
+  /** Products of this shape. */
+  batch: number;
 }
 
 /** @returns Rows of the product that a workgroup owns. */
@@ -39,24 +41,47 @@ export function tileColumns(tile: Tile): number {
   return tile.lanesX * tile.columns;
 }
 
+/** Products of fewer multiplications take the tile that compiles faster instead of the one that runs faster. */
+const LARGE_PRODUCT = 2 ** 22;
+
 /**
- * Chooses the tile of a product.
+ * Chooses the tile of a product: one of a small set, so that few pipelines are compiled.
  *
  * @param shape Size of the product.
  * @param adapter Where it runs.
- * @returns One of a small set, so that few pipelines are compiled.
+ * @returns The tile.
  */
 export function tileFor(shape: ProductShape, adapter: AdapterDescription): Tile {
-  const { rows, columns } = shape;
-  if (!adapter.software) {
-    if (columns <= 4) return { family: "register", lanesX: 1, lanesY: 64, rows: 4, columns: 4 };
-    if (rows <= 4) return { family: "register", lanesX: 64, lanesY: 1, rows: 4, columns: 1 };
-    return columns <= 32 || rows <= 32
-      ? { family: "workgroup", lanesX: 8, lanesY: 8, rows: 4, columns: 4 }
-      : { family: "workgroup", lanesX: 8, lanesY: 8, rows: 8, columns: 8 };
-  }
-  if (columns <= 4) return { family: "register", lanesX: 1, lanesY: 8, rows: 8, columns: 4 };
-  if (rows <= 4) return { family: "register", lanesX: 8, lanesY: 1, rows: 4, columns: 4 };
-  if (columns <= 16) return { family: "register", lanesX: 2, lanesY: 4, rows: 8, columns: 8 };
-  return { family: "register", lanesX: 2, lanesY: 4, rows: 8, columns: 16 };
+  return adapter.software ? softwareTile(shape) : gpuTile(shape);
+}
+
+/**
+ * A software adapter runs 8 lanes in step and pays for loads: the best lane owns 16×16 numbers (load 32, multiply 256 times), and lanes
+ * must not idle, so few columns or few rows bend the grid of lanes.
+ */
+function softwareTile({ rows, columns, inner, batch }: ProductShape): Tile {
+  const tile = (lanesX: number, rows: number, columns: number): Tile => ({
+    family: "register",
+    lanesX,
+    lanesY: 8 / lanesX,
+    rows,
+    columns,
+  });
+  if (columns <= 4) return tile(1, 16, columns);
+  if (rows <= 4) return rows === 1 ? tile(8, 1, 4) : tile(8, 4, 8);
+  if (columns <= 8) return tile(1, 16, 8);
+  if (columns <= 16) return tile(1, 8, 16);
+  if (rows <= 8) return tile(8, 8, 16);
+  if (rows <= 16) return tile(4, 8, 16);
+  return rows <= 32 || rows * columns * inner * batch < LARGE_PRODUCT
+    ? tile(2, 8, 16)
+    : tile(2, 16, 16);
+}
+
+/** A GPU wants many lanes and shares loads through workgroup memory; thin products have nothing to share. */
+function gpuTile({ rows, columns }: ProductShape): Tile {
+  if (columns <= 4) return { family: "register", lanesX: 1, lanesY: 64, rows: 4, columns };
+  if (rows <= 4) return { family: "register", lanesX: 64, lanesY: 1, rows, columns: 1 };
+  const size = rows <= 32 || columns <= 32 ? 4 : 8;
+  return { family: "workgroup", lanesX: 8, lanesY: 8, rows: size, columns: size };
 }

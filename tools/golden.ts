@@ -1,6 +1,7 @@
 /** Checks the engine against the reference's vectors: `deno task golden [FOLDER]`. @module */
 
 import { parseArgs } from "@std/cli/parse-args";
+import { GpuError } from "../kernels/errors.ts";
 import { Gpu } from "../kernels/gpu.ts";
 import { USER_ERROR_EXIT_CODE, UserError } from "../train/errors.ts";
 import { type FileResult, VectorFolder } from "./golden/check.ts";
@@ -46,7 +47,7 @@ export function formatGroup(file: string, group: GroupResult): string {
  */
 async function checkFolder(path: string): Promise<number> {
   const folder = await VectorFolder.open(path);
-  using gpu = await Gpu.open();
+  using gpu = await openGpu();
   const results: FileResult[] = [];
   for (const name of folder.files) {
     const result = await folder.check(name, gpu);
@@ -62,6 +63,16 @@ async function checkFolder(path: string): Promise<number> {
       `${results.length - checked} files not checked`,
   );
   return failures > 0 ? 1 : 0;
+}
+
+/** Opens the adapter; that there is none is for the user to mend. */
+async function openGpu(): Promise<Gpu> {
+  try {
+    return await Gpu.open();
+  } catch (cause) {
+    if (!(cause instanceof GpuError)) throw cause;
+    throw new UserError(cause.message, { cause });
+  }
 }
 
 /** The command line. */
@@ -87,9 +98,9 @@ async function main(args: readonly string[]): Promise<number> {
     }
     return await checkFolder(String(folders[0] ?? DEFAULT_FOLDER));
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
+    if (!(error instanceof UserError || error instanceof GpuError)) throw error;
     console.error(error.message);
-    return USER_ERROR_EXIT_CODE;
+    return error instanceof UserError ? USER_ERROR_EXIT_CODE : 1;
   }
 }
 

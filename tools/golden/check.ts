@@ -8,13 +8,14 @@ import { checkDiscriminator } from "./discriminator.ts";
 import type { FileCheck } from "./file_check.ts";
 import { checkGanStep } from "./gan_step.ts";
 import { checkGpt } from "./gpt.ts";
-import type { Json } from "./json.ts";
+import { parseJson } from "./json.ts";
 import { checkLpips } from "./lpips.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
 import { checkQuantizer } from "./quantizer.ts";
 import { checkTokenizer } from "./tokenizer.ts";
-import { type GroupResult, type Tolerances, tolerancesOf, VectorFile } from "./vectors.ts";
+import { type Tolerances, tolerancesOf } from "./tolerances.ts";
+import { type GroupResult, VectorFile } from "./vectors.ts";
 
 const TOLERANCES = "tolerances.json";
 const SUFFIX = ".safetensors";
@@ -147,10 +148,9 @@ async function readTolerances(path: string): Promise<Map<string, Tolerances>> {
     throw fileError(`read ${path}`, cause);
   }
   try {
-    const value: Json = JSON.parse(text);
-    return tolerancesOf(value, path);
+    return tolerancesOf(parseJson(text, path), path);
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
-    throw new UserError(`Cannot read ${path}: ${cause.message}`, { cause });
+    throw new UserError(cause.message, { cause });
   }
 }

@@ -7,6 +7,7 @@ import type { Parameter } from "../../nn/tensor.ts";
 import type { Metrics } from "../../train/loop.ts";
 import { readScalars } from "../../train/learner.ts";
 import type { ImageBatch, TokenizerLearner } from "../../train/tokenizer_learner.ts";
+import { largestDifference } from "./difference.ts";
 import { type CheckContext, readParameter } from "./file_check.ts";
 import { makeLearner, trainedParameters } from "./gan_learner.ts";
 import { MomentReader } from "./gan_moments.ts";
@@ -14,7 +15,7 @@ import { numberOf, numbersOf, objectOf, textsOf } from "./json.ts";
 import { compareTensor, fingerprint, IMAGE, toEngine } from "./layout.ts";
 import { topMargins } from "./margin.ts";
 import { pixelMargin } from "./tokenizer.ts";
-import { largestDifference, type VectorFile } from "./vectors.ts";
+import type { VectorFile } from "./vectors.ts";
 
 /** How far parameters and averages may be off after the steps, as a share of their largest value. */
 const RELATIVE_TOLERANCE = 1e-4;
@@ -27,10 +28,16 @@ async function imagesOf(file: VectorFile, name: string): Promise<ImageBatch> {
   return { images: data, shape: [batch, height, width, channels] };
 }
 
-/** Metrics in the order of the file's keys, such as `train/disc_loss`; one of which the reference misspells. */
+/** Metrics by the reference's names where these differ: one is misspelled, and validation logs the loss without its weight. */
+const METRIC_NAMES: ReadonlyMap<string, string> = new Map([
+  ["train/unsacled_g_loss", "unscaled_g_loss"],
+  ["val/g_loss", "unscaled_g_loss"],
+]);
+
+/** Metrics in the order of the file's keys, such as `train/disc_loss`. */
 function inOrder(metrics: Metrics, keys: readonly string[]): number[] {
   return keys.map((key) => {
-    const name = key.replace(/^\w+\//, "").replace("unsacled", "unscaled");
+    const name = METRIC_NAMES.get(key) ?? key.replace(/^\w+\//, "");
     return metrics[name] ?? NaN;
   });
 }

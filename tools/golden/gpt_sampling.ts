@@ -6,12 +6,12 @@ import type { Transformer } from "../../models/transformer.ts";
 import { filterLogits, guideLogits } from "../../nn/sampling.ts";
 import { concat } from "../../nn/shape.ts";
 import { Tape } from "../../nn/tape.ts";
+import { largestDifference } from "./difference.ts";
 import type { CheckContext } from "./file_check.ts";
 import { tokenBatch } from "./gpt_model.ts";
 import { type JsonObject, numberOf, objectOf } from "./json.ts";
 import { compareTensor, HEADS, toFile, upload } from "./layout.ts";
 import { topMargins } from "./margin.ts";
-import { largestDifference } from "./vectors.ts";
 
 /** How far logits by cache may be from those of the full forward pass. */
 const CACHE_TOLERANCE = 1e-5;

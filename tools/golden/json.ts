@@ -10,6 +10,25 @@ export interface JsonObject {
 }
 
 /**
+ * Parses a JSON text.
+ *
+ * @param text The text.
+ * @param what Named in the error.
+ * @returns The value.
+ * @throws {SyntaxError} If it is no JSON.
+ */
+export function parseJson(text: string, what: string): Json {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new SyntaxError(
+      `Cannot read ${what}: expected JSON, found ${JSON.stringify(text.slice(0, 40))}`,
+      { cause },
+    );
+  }
+}
+
+/**
  * Takes a JSON value as an object.
  *
  * @param value The value.

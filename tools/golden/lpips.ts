@@ -3,10 +3,10 @@
 import { Lpips } from "../../models/lpips.ts";
 import { sum } from "../../nn/reduce.ts";
 import { Tape } from "../../nn/tape.ts";
+import { largestDifference } from "./difference.ts";
 import { type CheckContext, loadState, readParameter } from "./file_check.ts";
 import { type JsonObject, numberOf, numbersOf, objectOf } from "./json.ts";
 import { compareTensor, fingerprint, IMAGE, toFile, upload } from "./layout.ts";
-import { largestDifference } from "./vectors.ts";
 
 async function checkCase(
   { gpu, file }: CheckContext,

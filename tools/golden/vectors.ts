@@ -2,27 +2,9 @@
 
 import type { FileTensor } from "../../models/weights.ts";
 import type { SafetensorsReader } from "../../train/files/safetensors.ts";
-import { type Json, type JsonObject, numberOf, objectOf } from "./json.ts";
-
-/** How far the reference's own float32 and float64 runs are apart, from `tolerances.json`. */
-export interface Tolerance {
-  /** Largest difference. */
-  maxAbs: number;
-  /** Largest absolute value of the float64 run. */
-  scale: number;
-}
-
-/** Tolerances by name of the tensor; a tensor without one is an input, or agreed exactly. */
-export type Tolerances = ReadonlyMap<string, Tolerance>;
-
-/** Another order of summation may be off by this many times what float32 itself was off. */
-const SUMMATION_ORDER_FACTOR = 10;
-/** And by this share of the tensor's largest value. */
-const SCALE_SHARE = 2e-6;
-/** Below this scale a gradient is analytically zero and only noise is stored. */
-const ZERO_SCALE = 1e-10;
-/** What noise around an analytic zero may reach. */
-const ZERO_NOISE = 1e-6;
+import { distance } from "./difference.ts";
+import { type JsonObject, objectOf, parseJson } from "./json.ts";
+import { allowanceOf, type Tolerances } from "./tolerances.ts";
 
 /** One line of the report: a group of compared tensors. */
 export interface GroupResult {
@@ -68,8 +50,8 @@ export class VectorFile implements Disposable {
     this.#reader = reader;
     this.#tolerances = tolerances;
     const text = reader.metadata.get("config");
-    const config: Json | undefined = text === undefined ? undefined : JSON.parse(text);
-    this.config = objectOf(config, `the config metadata of ${reader.name}`);
+    const what = `the config metadata of ${reader.name}`;
+    this.config = objectOf(text === undefined ? undefined : parseJson(text, what), what);
   }
 
   /** Closes the file. */
@@ -189,15 +171,9 @@ export class VectorFile implements Disposable {
     const { group = name, only, transform } = options;
     const stored = await this.input(name);
     const expected = transform ? transform(stored) : stored;
-    const known = this.#tolerances.get(name);
-    const scale = known?.scale ?? largest(expected);
-    const integer = this.isInteger(name);
-    const zero = options.zero ?? (!integer && scale < ZERO_SCALE);
-    const tolerance = integer
-      ? 0
-      : zero
-      ? ZERO_NOISE
-      : SUMMATION_ORDER_FACTOR * (known?.maxAbs ?? 0) + SCALE_SHARE * scale;
+    const { tolerance, zero } = this.isInteger(name)
+      ? { tolerance: 0, zero: false }
+      : allowanceOf(this.#tolerances.get(name), expected, options.zero);
     let error = 0;
     for (let i = 0; i < expected.length; i++) {
       if (only && !only(i)) continue;
@@ -268,62 +244,7 @@ export class VectorFile implements Disposable {
   }
 }
 
-/**
- * Reads `tolerances.json`.
- *
- * @param value Its content.
- * @param name Named in errors.
- * @returns Tolerances by tensor, by file.
- * @throws {SyntaxError} If it is not laid out as expected.
- */
-export function tolerancesOf(value: Json, name: string): Map<string, Tolerances> {
-  return new Map(
-    Object.entries(objectOf(value, name)).map(([file, tensors]) => [
-      file,
-      new Map(
-        Object.entries(objectOf(tensors, `${name}: ${file}`)).map(([tensor, entry]) => {
-          const what = `${name}: ${file}: ${tensor}`;
-          const { max_abs: maxAbs, scale } = objectOf(entry, what);
-          return [tensor, { maxAbs: numberOf(maxAbs, what), scale: numberOf(scale, what) }];
-        }),
-      ),
-    ]),
-  );
-}
-
-/**
- * Largest distance of two arrays, element by element.
- *
- * @param a One array.
- * @param b Another one of the same length.
- * @returns The distance; infinite where one has a NaN or is longer.
- */
-export function largestDifference(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  let most = 0;
-  for (let i = 0; i < Math.max(a.length, b.length); i++) {
-    most = Math.max(most, distance(a[i] ?? NaN, b[i] ?? NaN));
-  }
-  return most;
-}
-
-/** Largest absolute value of the finite elements. */
-function largest(values: ArrayLike<number>): number {
-  let most = 0;
-  for (let i = 0; i < values.length; i++) {
-    const value = Math.abs(values[i] ?? 0);
-    if (Number.isFinite(value) && value > most) most = value;
-  }
-  return most;
-}
-
 /** An error in units of its tolerance. */
 function ratioOf(error: number, tolerance: number): number {
   return error === 0 ? 0 : error / Math.max(tolerance, Number.MIN_VALUE);
-}
-
-/** Distance of two numbers; equal infinities are no distance apart, and a NaN is infinitely far from everything. */
-function distance(a: number, b: number): number {
-  if (a === b) return 0;
-  const difference = Math.abs(a - b);
-  return Number.isNaN(difference) ? Infinity : difference;
 }

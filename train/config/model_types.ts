@@ -3,35 +3,16 @@
  *
  * @module
  */
+import type { EncoderDecoderOptions } from "../../models/blocks.ts";
 import type { TokenizerScheduleOptions, TransformerScheduleOptions } from "../schedule.ts";
 import type { Instance } from "./object_field.ts";
 
-/** Encoder and decoder. */
-export interface EncoderDecoderConfig {
+/** Encoder and decoder: the model's own options, and two of the reference that have one possible value here. */
+export interface EncoderDecoderConfig extends EncoderDecoderOptions {
   /** Whether the encoder gives mean and variance; never, as there is no variational tokenizer here. */
   readonly doubleZ: false;
-  /** Channels between encoder and quantizer's convolution. */
-  readonly zChannels: number;
-  /** Width and height in pixels for which `attnResolutions` holds. */
-  readonly resolution: number;
-  /** Channels of the images. */
-  readonly inChannels: number;
-  /** Channels of the reconstructions. */
-  readonly outCh: number;
-  /** Channels of the first level. */
-  readonly ch: number;
-  /** Multiple of `ch` at each level, highest resolution first; each further level halves the resolution. */
-  readonly chMult: readonly number[];
-  /** Residual blocks of a level of the encoder; the decoder has one more. */
-  readonly numResBlocks: number;
-  /** Resolutions at which attention follows each residual block. */
-  readonly attnResolutions: readonly number[];
-  /** Dropout in the residual blocks. */
-  readonly dropout: number;
   /** Whether resampling has a convolution; always. */
   readonly resampWithConv: true;
-  /** Groups of every group norm. */
-  readonly numGroups: number;
 }
 
 /** Losses of stage I with perceptual loss and discriminator. */

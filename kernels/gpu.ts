@@ -48,6 +48,8 @@ export interface RunOptions {
 /** Lanes of a workgroup: a software adapter runs 8 lanes in step, a GPU wants more. */
 const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
+/** Invocations from which a software adapter, too, has workgroups for every core at the size of a GPU's; each of them costs time. */
+const MANY_INVOCATIONS = 4096;
 /** Parameters of about a thousand dispatches; a full region submits early. */
 const STAGING_BYTES = 256 * 1024;
 const BIND_GROUP_CACHE = 16384;
@@ -75,7 +77,7 @@ export class Gpu implements Disposable {
   readonly maxBindingBytes: number;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
-  /** Default `THREADS` of a kernel. */
+  /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
   readonly threads: number;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
@@ -193,7 +195,7 @@ export class Gpu implements Disposable {
   run(kernel: Kernel, entryPoint: string, options: RunOptions): void {
     const operation = `${kernel.name}.${entryPoint}`;
     const constants: Record<string, number> = kernel.overrides.has("THREADS")
-      ? { THREADS: this.threads, ...options.constants }
+      ? { THREADS: this.#threadsFor(options), ...options.constants }
       : { ...options.constants };
     const workgroups = this.#workgroups(operation, constants, options);
     if (workgroups.includes(0)) return;
@@ -339,6 +341,10 @@ export class Gpu implements Disposable {
     this.#pool.destroy();
     this.#uniform.destroy();
     this.#device.destroy();
+  }
+
+  #threadsFor({ threads = 0 }: RunOptions): number {
+    return threads >= MANY_INVOCATIONS ? GPU_THREADS : this.threads;
   }
 
   #submit(): void {

@@ -7,9 +7,6 @@ import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = definePackedKernel("pooling", source);
 
-/** One element a lane: larger workgroups cost less, on software adapters too. */
-const THREADS = 64;
-
 /** A pair of extents. */
 export interface Extent2d {
   /** Along the rows of the image, downwards. */
@@ -77,7 +74,7 @@ function launch(
         padding_y: padding.height,
         padding_x: padding.width,
       },
-      constants: { THREADS, INCLUDE_PADDING: kind === "average" ? 1 : 0 },
+      constants: { INCLUDE_PADDING: kind === "average" ? 1 : 0 },
       threads: range.count * lanes,
     });
   }

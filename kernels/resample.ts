@@ -8,9 +8,6 @@ import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = definePackedKernel("resample", source);
 
-/** One element a lane: larger workgroups cost less, on software adapters too. */
-const THREADS = 64;
-
 /** Extents of a resampling. */
 export interface ResampleSize {
   /** Images. */
@@ -55,7 +52,6 @@ function launch(
         output_height: output.height,
         output_width: output.width,
       },
-      constants: { THREADS },
       threads: count,
     });
   }

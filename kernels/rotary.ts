@@ -80,8 +80,6 @@ export function copyHeads(gpu: Gpu, options: CopyHeadsOptions): void {
         rotate: rotation ? 1 : 0,
         direction: rotation?.direction ?? 1,
       },
-      // One pack a lane: on software adapters too, larger workgroups cost less.
-      constants: { THREADS: 64 },
       threads: packs,
     });
   }

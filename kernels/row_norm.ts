@@ -41,7 +41,11 @@ function choose(gpu: Gpu, size: RowNormSize): Choice {
   const form = size.form ?? (gpu.adapter.software ? "lane" : "workgroup");
   return {
     ...packFor(kernels[form], size.width),
-    constants: { CENTERED: size.centered ? 1 : 0 },
+    constants: {
+      CENTERED: size.centered ? 1 : 0,
+      // Of the workgroup that shares a row.
+      ...(form === "workgroup" && { THREADS: gpu.threads }),
+    },
     form,
   };
 }

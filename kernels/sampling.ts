@@ -68,8 +68,6 @@ export function guideLogits(gpu: Gpu, options: GuideOptions): void {
         position: 0,
         steps: 0,
       },
-      // One element a lane: on software adapters too, larger workgroups cost less.
-      constants: { THREADS: 64 },
       threads: range.count * columns,
     });
   }

@@ -8,9 +8,6 @@ import source from "./standardize.wgsl" with { type: "text" };
 
 const kernel = defineKernel("standardize", common, source);
 
-/** One element a lane: larger workgroups cost less, on software adapters too. */
-const THREADS = 64;
-
 function launch(
   gpu: Gpu,
   entryPoint: "forward" | "backward",
@@ -26,11 +23,9 @@ function launch(
       buffers[name] = sliceRows(slice, range, rowBytes);
     }
     const count = range.count * channels;
-    const constants = { THREADS };
     gpu.run(kernel, entryPoint, {
       buffers,
       params: { count, channels },
-      constants,
       threads: count,
     });
   }

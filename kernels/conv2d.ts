@@ -7,9 +7,10 @@ import {
 } from "./conv2d_addressing.ts";
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
-import { matmul, productKernel } from "./matmul.ts";
+import { matmul } from "./matmul.ts";
 import type { Addressing, ProductForm } from "./matmul_form.ts";
-import { type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { productKernel } from "./matmul_source.ts";
+import { shareCount, type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
 import { fits, type Window, windowOf } from "./matmul_window.ts";
 import { reduce } from "./reduce.ts";
 import { type Slice, subslice } from "./slice.ts";
@@ -341,13 +342,6 @@ export function conv2dInputGradient(
   for (const part of partsOf(gpu, pass)) runPart(gpu, pass, part);
 }
 
-/** Partial sums of a weight gradient run over at most this many pixels: longer chains of additions lose digits. */
-const PIXELS_PER_SUM = 2048;
-/** Workgroups that keep an adapter busy. */
-const BUSY_WORKGROUPS = { software: 8, gpu: 256 };
-/** More workgroups never pay where a partial sum has fewer pixels than this. */
-const FEWEST_PIXELS_PER_SUM = 128;
-
 /**
  * Gradient of a convolution by its weight. The pixels are divided into shares, whose partial sums are then added: always in the same
  * order.
@@ -388,12 +382,7 @@ export function conv2dWeightGradient(
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(outputs / tileColumns(tile));
   const shares = ({ images, lines }: Part): number => {
     const allLines = (images[1] - images[0]) * (lines[1] - lines[0]);
-    const pixels = allLines * outWidth;
-    const busy = Math.min(
-      BUSY_WORKGROUPS[gpu.adapter.software ? "software" : "gpu"] / workgroups,
-      pixels / FEWEST_PIXELS_PER_SUM,
-    );
-    return Math.min(allLines, Math.ceil(Math.max(1, busy, pixels / PIXELS_PER_SUM)));
+    return Math.min(allLines, shareCount(allLines * outWidth, workgroups, gpu.adapter));
   };
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };

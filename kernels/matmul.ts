@@ -1,140 +1,17 @@
-/** Matrix products of any layout, batched, in ranges where an operand passes the adapter's largest binding. @module */
+/** Matrix products of any layout and size, batched. @module */
 
-import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
-import { defineKernel, type Kernel } from "./kernel.ts";
-import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
-import { productSource } from "./matmul_source.ts";
-import { type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
-import { fits, type Window, windowOf } from "./matmul_window.ts";
-import type { Slice } from "./slice.ts";
+import { type MatmulOptions, multiply } from "./matmul_parts.ts";
+import { shareCount, type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { reduce } from "./reduce.ts";
+import { subslice } from "./slice.ts";
 
-/**
- * A matrix, or a batch of matrices, in a slice. Element (row, column) of matrix (outer, inner) of the batch is element
- * `offset + outer batchStrides[0] + inner batchStrides[1] + row rowStride + column` of the slice. Rows and columns are those in memory
- * (before a transposition); neighbors along a row are neighbors in memory.
- */
-export interface MatrixOperand {
-  /** Where the elements are. */
-  slice: Slice;
-  /** Elements before the first matrix. Default 0. */
-  offset?: number;
-  /** Elements from one row to the next. Default: the number of columns in memory. */
-  rowStride?: number;
-  /** Elements from one matrix to the next along the outer and the inner axis of the batch; 0 repeats. Default: dense. */
-  batchStrides?: readonly [number, number];
-}
+export type { MatmulOptions, MatrixOperand } from "./matmul_parts.ts";
 
-/** Options of {@linkcode matmul}. */
-export interface MatmulOptions {
-  /** Left operand: rows × inner in memory, or inner × rows with `transposeA`. */
-  a: MatrixOperand;
-  /** Right operand: inner × columns in memory, or columns × inner with `transposeB` (weights stored as [outputs, inputs]). */
-  b: MatrixOperand;
-  /** The product: rows × columns. It must not share a buffer with an operand. */
-  c: MatrixOperand;
-  /** Rows of the product. */
-  rows: number;
-  /** Columns of the product. */
-  columns: number;
-  /** Length of the sums, at least 1. */
-  inner: number;
-  /** Whether A is stored as inner × rows. Default false. */
-  transposeA?: boolean;
-  /** Whether B is stored as columns × inner. Default false. */
-  transposeB?: boolean;
-  /** Extents of the two axes of the batch, such as [images, heads]. Default [1, 1]. */
-  batch?: readonly [number, number];
-  /** Added to each row of the product: `columns` numbers. */
-  bias?: Slice | undefined;
-  /** Factor of the product (not of the bias). Default 1. */
-  alpha?: number;
-  /** Adds to what C holds instead of overwriting it. Default false. */
-  accumulate?: boolean;
-  /** How the product is divided among workgroups and lanes. Default: chosen by shape and adapter. */
-  tile?: Tile;
-}
-
-type Axis = "outer" | "inner" | "rows" | "columns" | "depth";
-
-/** Begin and end along each axis of a part of the product. */
-type Block = Record<Axis, readonly [number, number]>;
-
-interface MatrixAxis {
-  axis: Axis;
-  stride: number;
-}
-
-interface Matrix {
-  slice: Slice;
-  offset: number;
-  /** From slowest to fastest. */
-  axes: readonly [MatrixAxis, MatrixAxis, MatrixAxis, MatrixAxis];
-}
-
-interface Product {
-  a: Matrix;
-  b: Matrix;
-  c: Matrix;
-  bias: Slice | undefined;
-  alpha: number;
-  tile: Tile;
-  form: ProductForm;
-}
-
-/** Parts begin at multiples of this along any axis, so that vectors of four stay whole. */
-const PART_MULTIPLE = 64;
-
-const addressing = (form: ProductForm): Addressing => ({
-  name: "matmul",
-  params: `m: u32, n: u32, depth: u32, innerBatch: u32,
-  aOffset: u32, aOuter: u32, aInner: u32, aStep: u32,
-  bOffset: u32, bOuter: u32, bInner: u32, bStep: u32,
-  cOffset: u32, cOuter: u32, cInner: u32, cStep: u32, biasOffset: u32`,
-  prologue: `let m = params.m;
-let n = params.n;
-let count = params.depth;
-let aStep = params.aStep;
-let bStep = params.bStep;
-let outer = group.z / params.innerBatch;
-let inner = group.z % params.innerBatch;
-let aBase = params.aOffset + outer * params.aOuter + inner * params.aInner;
-let bBase = params.bOffset + outer * params.bOuter + inner * params.bInner;
-let cBase = params.cOffset + outer * params.cOuter + inner * params.cInner;`,
-  prepareRows: (start, offsets, first) =>
-    offsets.map((offset) => {
-      const row = clampedRow(form, `${start} + ${offset}u`);
-      return `let p${first + offset} = aBase + ${
-        form.aAlong === "inner" ? `${row} * params.aStep` : row
-      };`;
-    }).join("\n"),
-  open: () => "",
-  close: "",
-  storeRows: (start, count) =>
-    range(count).map((i) =>
-      `let in${i} = ${start} + ${i}u < m; let d${i} = cBase + (${start} + ${i}u) * params.cStep;`
-    ).join("\n"),
-});
-
-const kernels = new Map<string, Kernel>();
-
-/**
- * Makes the kernel of a product, once.
- *
- * @param tile What a lane owns.
- * @param form Layout of the operands.
- * @param addressing How rows, columns and sums become addresses.
- * @returns The kernel; its entry point has the addressing's name.
- */
-export function productKernel(tile: Tile, form: ProductForm, addressing: Addressing): Kernel {
-  const key = JSON.stringify([addressing.name, tile, form]);
-  let kernel = kernels.get(key);
-  if (!kernel) {
-    const source = productSource(tile, form, addressing);
-    kernels.set(key, kernel = defineKernel(addressing.name, source));
-  }
-  return kernel;
-}
+/** Shares begin at multiples of this along the sums, so that vectors of four stay whole. */
+const SHARE_MULTIPLE = 64;
+/** Partial sums take at most this much memory. */
+const SHARES_BYTES = 2 ** 24;
 
 /**
  * `C = alpha A B + bias`, for each matrix of a batch.
@@ -150,174 +27,67 @@ export function productKernel(tile: Tile, form: ProductForm, addressing: Address
  * @throws {GpuMemoryError} If parts cannot be made small enough to bind.
  */
 export function matmul(gpu: Gpu, options: MatmulOptions): void {
-  const { rows, columns, inner, transposeA = false, transposeB = false } = options;
-  const batch = options.batch ?? [1, 1];
-  if (rows * columns * batch[0] * batch[1] === 0) return;
+  const { rows, columns, inner, c, bias, accumulate = false } = options;
+  const batch = (options.batch ?? [1, 1]).reduce((product, extent) => product * extent);
+  if (rows * columns * batch === 0) return;
   if (!(inner >= 1)) {
     throw new RangeError(`Cannot multiply matrices: expected inner of at least 1, found ${inner}`);
   }
-  const block: Block = {
-    outer: [0, batch[0]],
-    inner: [0, batch[1]],
-    rows: [0, rows],
-    columns: [0, columns],
-    depth: [0, inner],
-  };
-  const a = matrixOf("A", options.a, transposeA ? ["depth", "rows"] : ["rows", "depth"], block);
-  const b = matrixOf(
-    "B",
-    options.b,
-    transposeB ? ["columns", "depth"] : ["depth", "columns"],
-    block,
+  const tile = options.tile ?? tileFor({ rows, columns, inner, batch }, gpu.adapter);
+  const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(columns / tileColumns(tile));
+  const shares = Math.min(
+    Math.ceil(inner / SHARE_MULTIPLE),
+    shareCount(inner, workgroups * batch, gpu.adapter),
   );
-  const c = matrixOf("C", options.c, ["rows", "columns"], block);
-  const tile = options.tile ?? tileFor(
-    { rows, columns, inner, batch: batch[0] * batch[1] },
-    gpu.adapter,
-  );
-  const form: ProductForm = {
-    aAlong: transposeA ? "rows" : "inner",
-    bAlong: transposeB ? "inner" : "columns",
-    aVector: inVectors(a, block) && (!transposeA || tile.rows % 4 === 0),
-    bVector: inVectors(b, block) && (transposeB || tile.columns % 4 === 0),
-    cVector: inVectors(c, block) && tile.columns % 4 === 0,
-    bias: options.bias !== undefined,
-    accumulate: options.accumulate ?? false,
-  };
-  const { bias, alpha = 1 } = options;
-  launch(gpu, { a, b, c, bias, alpha, tile, form }, block);
+  const plain = batch === 1 && (c.rowStride ?? columns) === columns && !bias && !accumulate;
+  const sumsBytes = 4 * shares * rows * columns;
+  if (shares === 1 || !plain || sumsBytes > Math.min(SHARES_BYTES, gpu.maxBindingBytes)) {
+    multiply(gpu, { ...options, tile });
+  } else multiplyInShares(gpu, { ...options, tile }, shares);
 }
 
-function matrixOf(
-  name: string,
-  operand: MatrixOperand,
-  [slow, fast]: readonly [Axis, Axis],
-  block: Block,
-): Matrix {
-  const { slice, offset = 0, rowStride = block[fast][1] } = operand;
-  const matrixSize = block[slow][1] * rowStride;
-  const [outer, inner] = operand.batchStrides ?? [block.inner[1] * matrixSize, matrixSize];
-  const matrix: Matrix = {
-    slice,
-    offset,
-    axes: [
-      { axis: "outer", stride: outer },
-      { axis: "inner", stride: inner },
-      { axis: slow, stride: rowStride },
-      { axis: fast, stride: 1 },
-    ],
-  };
-  const { end } = extentOf(matrix, block);
-  if (4 * end > slice.bytes) {
-    throw new RangeError(
-      `Cannot multiply matrices: expected ${name} within ${slice.bytes} bytes, found it to end at ${
-        4 * end
-      }`,
-    );
-  }
-  return matrix;
-}
-
-/** First element of a block in an operand's slice, and the one after the last. */
-function extentOf(matrix: Matrix, block: Block): { first: number; end: number } {
-  let first = matrix.offset;
-  let end = matrix.offset + 1;
-  for (const { axis, stride } of matrix.axes) {
-    first += block[axis][0] * stride;
-    end += (block[axis][1] - 1) * stride;
-  }
-  return { first, end };
-}
-
-/** Whether four neighbors always lie in one aligned vector. */
-function inVectors(matrix: Matrix, block: Block): boolean {
-  return (matrix.slice.offsetBytes / 4 + matrix.offset) % 4 === 0 &&
-    matrix.axes.every(({ axis, stride }, i) => {
-      const extent = block[axis][1];
-      return i === 3 ? extent % 4 === 0 : extent === 1 || stride % 4 === 0;
+/** Divides the sums into shares, as a batch of products, and adds these: always in the same order. */
+function multiplyInShares(gpu: Gpu, options: MatmulOptions & { tile: Tile }, shares: number): void {
+  const { a, b, c, rows, columns, inner, transposeA, transposeB, alpha = 1 } = options;
+  const length = Math.ceil(inner / shares / SHARE_MULTIPLE) * SHARE_MULTIPLE;
+  const whole = Math.floor(inner / length);
+  const rest = inner - whole * length;
+  const slots = whole + (rest > 0 ? 1 : 0);
+  const size = rows * columns;
+  const aRow = a.rowStride ?? (transposeA ? rows : inner);
+  const bRow = b.rowStride ?? (transposeB ? inner : columns);
+  const aShare = length * (transposeA ? aRow : 1);
+  const bShare = length * (transposeB ? 1 : bRow);
+  const sums = gpu.acquire(4 * slots * size, "partial sums of a matrix product");
+  const multiplyShares = (first: number, count: number, length: number): void =>
+    multiply(gpu, {
+      ...options,
+      a: {
+        ...a,
+        offset: (a.offset ?? 0) + first * aShare,
+        rowStride: aRow,
+        batchStrides: [aShare, 0],
+      },
+      b: {
+        ...b,
+        offset: (b.offset ?? 0) + first * bShare,
+        rowStride: bRow,
+        batchStrides: [bShare, 0],
+      },
+      c: { slice: sums, offset: first * size },
+      inner: length,
+      batch: [count, 1],
+      alpha: 1,
     });
-}
-
-/** Runs a block, or its halves where an operand passes the largest binding or the grid the largest dispatch. */
-function launch(gpu: Gpu, product: Product, block: Block): void {
-  const { a, b, c, tile } = product;
-  const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
-  const extent = (axis: Axis): number => block[axis][1] - block[axis][0];
-  const windows = [a, b, c].map((matrix) =>
-    windowOf(gpu, matrix.slice, extentOf(matrix, block))
-  ) as [Window, Window, Window];
-  const workgroups = [
-    Math.ceil(extent("columns") / tileColumns(tile)),
-    Math.ceil(extent("rows") / tileRows(tile)),
-    extent("outer") * extent("inner"),
-  ] as const;
-  // C first: the parts of a product are best independent, and only parts along the depth are not.
-  const tooLarge = [c, a, b].find((_, i) => !fits(gpu, windows[(i + 2) % 3]!));
-  let axes: Axis[] = [];
-  if (tooLarge) axes = tooLarge.axes.filter(({ stride }) => stride > 0).map(({ axis }) => axis);
-  else if (workgroups[2] > limit) axes = ["outer", "inner"];
-  else if (workgroups[1] > limit) axes = ["rows"];
-  else if (workgroups[0] > limit) axes = ["columns"];
-  const axis = axes.find((axis) => extent(axis) > smallestPart(product, axis));
-  if (axis) launchHalves(gpu, product, block, axis);
-  else if (tooLarge) {
-    throw new GpuMemoryError(
-      `Cannot bind a matrix product: expected parts of at most ${gpu.maxBindingBytes} bytes, found an element that needs more`,
-    );
-  } else launchWhole(gpu, product, block, windows, workgroups);
-}
-
-/** Vectors of four must stay whole along the axes that they lie along. */
-function smallestPart({ a, b, c, form }: Product, axis: Axis): number {
-  const { aVector, bVector, cVector } = form;
-  const vectors = [[a, aVector], [b, bVector], [c, cVector]] as const;
-  return vectors.some(([matrix, vector]) => vector && matrix.axes[3].axis === axis) ? 4 : 1;
-}
-
-function launchHalves(gpu: Gpu, product: Product, block: Block, axis: Axis): void {
-  const [begin, end] = block[axis];
-  const half = (end - begin) / 2;
-  const multiple = [PART_MULTIPLE, 4, 1].find((multiple) => half > multiple) ?? 1;
-  const middle = begin + Math.ceil(half / multiple) * multiple;
-  launch(gpu, product, { ...block, [axis]: [begin, middle] });
-  // Further parts of the sums are added to the first, which alone has the bias.
-  const rest = axis === "depth"
-    ? { ...product, bias: undefined, form: { ...product.form, bias: false, accumulate: true } }
-    : product;
-  launch(gpu, rest, { ...block, [axis]: [middle, end] });
-}
-
-function launchWhole(
-  gpu: Gpu,
-  product: Product,
-  block: Block,
-  windows: readonly [Window, Window, Window],
-  workgroups: readonly [number, number, number],
-): void {
-  const { a, b, c, bias, alpha, tile, form } = product;
-  const params: Record<string, number> = {
-    alpha,
-    m: block.rows[1] - block.rows[0],
-    n: block.columns[1] - block.columns[0],
-    depth: block.depth[1] - block.depth[0],
-    innerBatch: block.inner[1] - block.inner[0],
-    biasOffset: 0,
-  };
-  for (const [name, matrix, window] of [["a", a, 0], ["b", b, 1], ["c", c, 2]] as const) {
-    params[`${name}Offset`] = windows[window].origin + extentOf(matrix, block).first;
-    params[`${name}Outer`] = matrix.axes[0].stride;
-    params[`${name}Inner`] = matrix.axes[1].stride;
-    params[`${name}Step`] = matrix.axes[2].stride;
-  }
-  const buffers: Record<string, Slice> = {
-    a: windows[0].slice,
-    b: windows[1].slice,
-    c: windows[2].slice,
-  };
-  if (bias) {
-    const window = windowOf(gpu, bias, { first: block.columns[0], end: block.columns[1] });
-    buffers.bias = window.slice;
-    params.biasOffset = window.origin + block.columns[0];
-  }
-  gpu.run(productKernel(tile, form, addressing(form)), "matmul", { buffers, params, workgroups });
+  if (whole > 0) multiplyShares(0, whole, length);
+  if (rest > 0) multiplyShares(whole, 1, rest);
+  reduce(gpu, "sum", {
+    a: sums,
+    y: subslice(c.slice, 4 * (c.offset ?? 0), 4 * size),
+    outer: 1,
+    length: slots,
+    inner: size,
+    factor: alpha,
+  });
+  gpu.release(sums);
 }

@@ -1,5 +1,6 @@
 /** The generator of tiled matrix products: WGSL text from a tile, the layout of the operands and the way they are addressed. @module */
 
+import { defineKernel, type Kernel } from "./kernel.ts";
 import {
   type Addressing,
   columnOf,
@@ -81,4 +82,24 @@ function storeSource(tile: Tile, form: ProductForm, addressing: Addressing): str
     lines.push("}");
   }
   return lines.join("\n");
+}
+
+const kernels = new Map<string, Kernel>();
+
+/**
+ * Makes the kernel of a product, once.
+ *
+ * @param tile What a lane owns.
+ * @param form Layout of the operands.
+ * @param addressing How rows, columns and sums become addresses.
+ * @returns The kernel; its entry point has the addressing's name.
+ */
+export function productKernel(tile: Tile, form: ProductForm, addressing: Addressing): Kernel {
+  const key = JSON.stringify([addressing.name, tile, form]);
+  let kernel = kernels.get(key);
+  if (!kernel) {
+    const source = productSource(tile, form, addressing);
+    kernels.set(key, kernel = defineKernel(addressing.name, source));
+  }
+  return kernel;
 }

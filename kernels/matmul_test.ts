@@ -82,6 +82,7 @@ const SIZES: Sizes[] = [
   { rows: 37, columns: 68, inner: 40 },
   { rows: 66, columns: 35, inner: 21 },
   { rows: 132, columns: 200, inner: 72 },
+  { rows: 20, columns: 24, inner: 700 },
 ];
 
 for (const sizes of SIZES) {

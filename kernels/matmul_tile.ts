@@ -85,3 +85,29 @@ function gpuTile({ rows, columns }: ProductShape): Tile {
   const size = rows <= 32 || columns <= 32 ? 4 : 8;
   return { family: "workgroup", lanesX: 8, lanesY: 8, rows: size, columns: size };
 }
+
+/** A partial sum runs over at most this many products: longer chains of additions lose digits. */
+const LONGEST_SUM = 2048;
+/** More workgroups never pay where a partial sum would have fewer products than this. */
+const SHORTEST_SUM = 128;
+/** Workgroups that keep an adapter busy. */
+const BUSY_WORKGROUPS = { software: 8, gpu: 256 };
+
+/**
+ * Chooses into how many partial sums, each by its own workgroups, long sums are divided.
+ *
+ * @param length Length of the sums.
+ * @param workgroups Workgroups that compute all sums without division.
+ * @param adapter Where they run.
+ * @returns At least 1.
+ */
+export function shareCount(
+  length: number,
+  workgroups: number,
+  adapter: AdapterDescription,
+): number {
+  const busy = BUSY_WORKGROUPS[adapter.software ? "software" : "gpu"];
+  return Math.ceil(
+    Math.max(1, length / LONGEST_SUM, Math.min(busy / workgroups, length / SHORTEST_SUM)),
+  );
+}

@@ -1,200 +1,34 @@
-/** Two-dimensional convolution over channels-last activations as implicit matrix products, in parts where an operand passes the largest binding. @module */
+/** Two-dimensional convolution over channels-last activations and its gradients, as implicit matrix products. @module */
 
 import {
   CONV2D_FORWARD,
   CONV2D_INPUT_GRADIENT,
   conv2dWeightGradientAddressing,
 } from "./conv2d_addressing.ts";
-import { GpuMemoryError } from "./errors.ts";
+import {
+  activation,
+  clampSpan,
+  type Conv2dGeometry,
+  conv2dOutputSize,
+  inputLines,
+  type Part,
+  partsOf,
+  type Pass,
+  runPart,
+  weights,
+} from "./conv2d_parts.ts";
 import type { Gpu } from "./gpu.ts";
 import { matmul } from "./matmul.ts";
-import type { Addressing, ProductForm } from "./matmul_form.ts";
-import { productKernel } from "./matmul_source.ts";
-import { shareCount, type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
-import { fits, type Window, windowOf } from "./matmul_window.ts";
+import type { ProductForm } from "./matmul_form.ts";
+import { shareCount, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
 import { reduce } from "./reduce.ts";
 import { type Slice, subslice } from "./slice.ts";
 
-/** Sizes of a convolution. */
-export interface Conv2dGeometry {
-  /** Images. */
-  batch: number;
-  /** Height of the input, in pixels. */
-  height: number;
-  /** Width of the input, in pixels. */
-  width: number;
-  /** Channels of the input. */
-  inputs: number;
-  /** Channels of the output. */
-  outputs: number;
-  /** Extents of the kernel. */
-  kernel: readonly [height: number, width: number];
-  /** Distance of neighboring kernel positions, in pixels of the input, along both axes. */
-  stride: number;
-  /** Zeros around the input, in pixels. */
-  padding: readonly [top: number, bottom: number, left: number, right: number];
-}
-
-/**
- * Computes the size of a convolution's output.
- *
- * @param geometry Sizes.
- * @returns Height and width in pixels; below 1 where the kernel does not fit the padded input.
- */
-export function conv2dOutputSize(
-  geometry: Omit<Conv2dGeometry, "batch" | "inputs" | "outputs">,
-): { outHeight: number; outWidth: number } {
-  const { height, width, kernel, stride, padding: [top, bottom, left, right] } = geometry;
-  return {
-    outHeight: Math.floor((height + top + bottom - kernel[0]) / stride) + 1,
-    outWidth: Math.floor((width + left + right - kernel[1]) / stride) + 1,
-  };
-}
-
-/** Images, and lines of each, that one dispatch handles: begin and end. */
-interface Part {
-  images: Span;
-  lines: Span;
-}
-
-type Span = readonly [begin: number, end: number];
-
-interface Operand {
-  slice: Slice;
-  /** Elements of one line, such as width × channels. */
-  lineSize: number;
-  /** Lines of one image; 0 for an operand that has no images. */
-  imageLines: number;
-  /** The lines that a part touches, within each image. */
-  lines: (part: Part) => Span;
-}
-
-/** One of the three products of a convolution. */
-interface Pass {
-  addressing: Addressing;
-  geometry: Conv2dGeometry;
-  a: Operand;
-  b: Operand;
-  c: Operand;
-  bias?: Slice | undefined;
-  tile: Tile;
-  form: ProductForm;
-  /** Lines of an image over which parts divide. */
-  lines: number;
-  /** Rows and columns of the product, and how many such products (phases, or taps times shares) a part has. */
-  grid: (part: Part) => { rows: number; columns: number; products: number };
-  params: (part: Part) => Record<string, number>;
-}
+export { type Conv2dGeometry, conv2dOutputSize } from "./conv2d_parts.ts";
 
 /** A 1×1 convolution of every pixel is a plain product. */
 function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
   return kernel[0] === 1 && kernel[1] === 1 && stride === 1 && padding.every((pad) => pad === 0);
-}
-
-function clampSpan(begin: number, end: number, extent: number): Span {
-  const first = Math.min(Math.max(0, begin), extent - 1);
-  return [first, Math.max(first + 1, Math.min(end, extent))];
-}
-
-/** Input lines that the taps of some output lines meet. */
-function inputLines(geometry: Conv2dGeometry, [begin, end]: Span): Span {
-  const { stride, padding: [top], kernel: [kernelHeight], height } = geometry;
-  return clampSpan(begin * stride - top, (end - 1) * stride - top + kernelHeight, height);
-}
-
-function activation(
-  slice: Slice,
-  size: { height: number; width: number; channels: number },
-  lines: (part: Part) => Span,
-): Operand {
-  return { slice, lineSize: size.width * size.channels, imageLines: size.height, lines };
-}
-
-function weights(slice: Slice, { kernel, inputs, outputs }: Conv2dGeometry): Operand {
-  const size = kernel[0] * kernel[1] * inputs * outputs;
-  return { slice, lineSize: size, imageLines: 0, lines: () => [0, 1] };
-}
-
-function windowFor(gpu: Gpu, operand: Operand, part: Part): Window {
-  const { slice, lineSize, imageLines } = operand;
-  const [begin, end] = operand.lines(part);
-  return windowOf(gpu, slice, {
-    first: (part.images[0] * imageLines + begin) * lineSize,
-    end: ((part.images[1] - 1) * imageLines + end) * lineSize,
-  });
-}
-
-/** Cuts a pass into images, and an image into lines, until every operand and the grid are within the adapter's limits. */
-function partsOf(
-  gpu: Gpu,
-  pass: Pass,
-  part: Part = { images: [0, pass.geometry.batch], lines: [0, pass.lines] },
-): Part[] {
-  const bound = [pass.a, pass.b, pass.c].every((operand) =>
-    fits(gpu, windowFor(gpu, operand, part))
-  );
-  const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
-  if (bound && pass.grid(part).rows <= limit * tileRows(pass.tile)) return [part];
-  const axis = part.images[1] - part.images[0] > 1 ? "images" : "lines";
-  const [begin, end] = part[axis];
-  if (end - begin < 2) {
-    throw new GpuMemoryError(
-      `Cannot bind ${pass.addressing.name}: expected one line of an image and the weights within ${gpu.maxBindingBytes} bytes each`,
-    );
-  }
-  const middle = begin + Math.ceil((end - begin) / 2);
-  return [
-    ...partsOf(gpu, pass, { ...part, [axis]: [begin, middle] }),
-    ...partsOf(gpu, pass, { ...part, [axis]: [middle, end] }),
-  ];
-}
-
-function runPart(gpu: Gpu, pass: Pass, part: Part): void {
-  const { addressing, geometry, tile, form, bias } = pass;
-  const { outHeight, outWidth } = conv2dOutputSize(geometry);
-  const { rows, columns, products } = pass.grid(part);
-  const windows = {
-    a: windowFor(gpu, pass.a, part),
-    b: windowFor(gpu, pass.b, part),
-    c: windowFor(gpu, pass.c, part),
-  };
-  const offset = (name: "a" | "b" | "c"): number =>
-    windows[name].origin + part.images[0] * pass[name].imageLines * pass[name].lineSize;
-  gpu.run(productKernel(tile, form, addressing), addressing.name, {
-    buffers: {
-      a: windows.a.slice,
-      b: windows.b.slice,
-      c: windows.c.slice,
-      ...(bias && { bias }),
-    },
-    params: {
-      alpha: 1,
-      m: rows,
-      n: columns,
-      inputs: geometry.inputs,
-      outputs: geometry.outputs,
-      height: geometry.height,
-      width: geometry.width,
-      outHeight,
-      outWidth,
-      kernelHeight: geometry.kernel[0],
-      kernelWidth: geometry.kernel[1],
-      stride: geometry.stride,
-      padTop: geometry.padding[0],
-      padLeft: geometry.padding[2],
-      firstLine: part.lines[0],
-      lines: part.lines[1] - part.lines[0],
-      aOffset: offset("a"),
-      bOffset: offset("b"),
-      cOffset: offset("c"),
-      ...pass.params(part),
-    },
-    workgroups: [
-      Math.ceil(columns / tileColumns(tile)),
-      Math.ceil(rows / tileRows(tile)),
-      products,
-    ],
-  });
 }
 
 /** Whether operands of these channels can be loaded four at a time. */
@@ -262,7 +96,7 @@ export function conv2dForward(
       columns: outputs,
       products: 1,
     }),
-    params: () => ({ biasOffset: 0 }),
+    params: () => ({}),
   };
   for (const part of partsOf(gpu, pass)) runPart(gpu, pass, part);
 }

@@ -91,7 +91,7 @@ for (const sizes of SIZES) {
     const batch = 2;
     const shape = { ...sizes, batch };
     const matrices = {
-      a: randomNumbers(batch * rows * inner, "a"),
+      a: randomNumbers(batch * rows * inner, "a").map((value) => value / Math.sqrt(inner)),
       b: randomNumbers(batch * columns * inner, "b"),
       bias: randomNumbers(columns, "bias"),
     };

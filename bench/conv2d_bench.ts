@@ -1,0 +1,72 @@
+/**
+ * Rates of convolutions in the shapes of the default training: `deno run -A --preload tools/gpu_env.ts bench/conv2d_bench.ts`.
+ *
+ * @module
+ */
+
+import {
+  conv2dForward,
+  type Conv2dGeometry,
+  conv2dInputGradient,
+  conv2dOutputSize,
+  conv2dWeightGradient,
+} from "../kernels/conv2d.ts";
+import { Gpu } from "../kernels/gpu.ts";
+import { acquireNumbers, measureRate, printRate } from "./rate.ts";
+
+function geometry(
+  batch: number,
+  size: number,
+  channels: readonly [inputs: number, outputs: number],
+  extent: number,
+  stride: number,
+): Conv2dGeometry {
+  const pad = extent === 1 ? 0 : 1;
+  return {
+    batch,
+    height: size,
+    width: size,
+    inputs: channels[0],
+    outputs: channels[1],
+    kernel: [extent, extent],
+    stride,
+    padding: extent === 3 && stride === 2 ? [0, 1, 0, 1] : [pad, pad, pad, pad],
+  };
+}
+
+/** Encoder and decoder, discriminator, VGG. */
+const GEOMETRIES: readonly Conv2dGeometry[] = [
+  geometry(16, 32, [32, 32], 3, 1),
+  geometry(16, 16, [64, 64], 3, 1),
+  geometry(16, 32, [32, 32], 3, 2),
+  geometry(16, 32, [3, 32], 3, 1),
+  geometry(16, 32, [32, 3], 3, 1),
+  geometry(16, 32, [64, 32], 1, 1),
+  geometry(16, 32, [3, 16], 4, 2),
+  geometry(16, 16, [16, 32], 4, 2),
+  geometry(16, 8, [32, 1], 4, 1),
+  geometry(32, 32, [8, 8], 3, 1),
+  geometry(32, 16, [16, 16], 3, 1),
+  geometry(32, 4, [64, 64], 3, 1),
+];
+
+using gpu = await Gpu.open();
+console.log(gpu.adapter.name);
+for (const sizes of GEOMETRIES) {
+  const { batch, height, width, inputs, outputs, kernel, stride } = sizes;
+  const { outHeight, outWidth } = conv2dOutputSize(sizes);
+  const x = acquireNumbers(gpu, batch * height * width * inputs);
+  const y = acquireNumbers(gpu, batch * outHeight * outWidth * outputs);
+  const weight = acquireNumbers(gpu, kernel[0] * kernel[1] * inputs * outputs);
+  const operations = 2 * (y.bytes / 4) * inputs * kernel[0] * kernel[1];
+  const name = `${kernel.join("x")}/${stride} [${[batch, height, width, inputs]}] -> ${outputs}`;
+  const passes: Record<string, () => void> = {
+    forward: () => conv2dForward(gpu, { x, weight, y }, sizes),
+    "input gradient": () => conv2dInputGradient(gpu, { dy: y, weight, dx: x }, sizes),
+    "weight gradient": () => conv2dWeightGradient(gpu, { x, dy: y, dweight: weight }, sizes),
+  };
+  for (const [pass, record] of Object.entries(passes)) {
+    printRate(`${name} ${pass}`, await measureRate(gpu, operations, record));
+  }
+  for (const slice of [x, y, weight]) gpu.release(slice);
+}

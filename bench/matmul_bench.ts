@@ -1,0 +1,66 @@
+/**
+ * Rates of matrix products in the shapes of the default training: `deno run -A --preload tools/gpu_env.ts bench/matmul_bench.ts`.
+ *
+ * @module
+ */
+
+import { Gpu } from "../kernels/gpu.ts";
+import { matmul } from "../kernels/matmul.ts";
+import { acquireNumbers, measureRate, printRate } from "./rate.ts";
+
+/** Rows, inputs and outputs of linear layers: transformer blocks, head, 1×1 convolutions, one decoding step. */
+const LAYERS = [
+  [4096, 128, 128],
+  [4096, 128, 384],
+  [4096, 128, 512],
+  [4096, 512, 128],
+  [16384, 32, 32],
+  [4096, 128, 3],
+  [16, 128, 512],
+  [1, 512, 1024],
+] as const;
+
+using gpu = await Gpu.open();
+console.log(gpu.adapter.name);
+for (const [rows, inputs, outputs] of LAYERS) {
+  const x = acquireNumbers(gpu, rows * inputs);
+  const weight = acquireNumbers(gpu, outputs * inputs);
+  const y = acquireNumbers(gpu, rows * outputs);
+  const operations = 2 * rows * inputs * outputs;
+  const name = `${rows} x ${inputs} -> ${outputs}`;
+  const passes: Record<string, () => void> = {
+    forward: () =>
+      matmul(gpu, {
+        a: { slice: x },
+        b: { slice: weight },
+        c: { slice: y },
+        rows,
+        columns: outputs,
+        inner: inputs,
+        transposeB: true,
+      }),
+    "input gradient": () =>
+      matmul(gpu, {
+        a: { slice: y },
+        b: { slice: weight },
+        c: { slice: x },
+        rows,
+        columns: inputs,
+        inner: outputs,
+      }),
+    "weight gradient": () =>
+      matmul(gpu, {
+        a: { slice: y },
+        b: { slice: x },
+        c: { slice: weight },
+        rows: outputs,
+        columns: inputs,
+        inner: rows,
+        transposeA: true,
+      }),
+  };
+  for (const [pass, record] of Object.entries(passes)) {
+    printRate(`linear ${name} ${pass}`, await measureRate(gpu, operations, record));
+  }
+  for (const slice of [x, weight, y]) gpu.release(slice);
+}

@@ -2,6 +2,8 @@
 
 import { GpuError } from "./errors.ts";
 import type { Kernel } from "./kernel.ts";
+import { ParamsStaging, STAGING_BYTES } from "./params_staging.ts";
+import { PipelineCache } from "./pipeline_cache.ts";
 import { BufferPool, type PoolStats } from "./pool.ts";
 import type { Slice } from "./slice.ts";
 
@@ -50,15 +52,6 @@ const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
 /** Invocations from which a software adapter, too, has workgroups for every core at the size of a GPU's; each of them costs time. */
 const MANY_INVOCATIONS = 4096;
-/** Parameters of about a thousand dispatches; a full region submits early. */
-const STAGING_BYTES = 256 * 1024;
-const BIND_GROUP_CACHE = 16384;
-
-interface Pipeline {
-  pipeline: GPUComputePipeline;
-  layout: GPUBindGroupLayout;
-  layoutKey: string;
-}
 
 /**
  * A GPU (or software adapter) opened for compute.
@@ -82,16 +75,10 @@ export class Gpu implements Disposable {
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
   readonly #uniform: GPUBuffer;
-  readonly #uniformAlignment: number;
-  readonly #staging = new DataView(new ArrayBuffer(STAGING_BYTES));
-  #stagedBytes = 0;
+  readonly #staging: ParamsStaging;
+  readonly #cache: PipelineCache;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
-  readonly #pipelines = new Map<string, Map<string, Pipeline>>();
-  readonly #layouts = new Map<string, GPUBindGroupLayout>();
-  #bindGroups = new Map<string, GPUBindGroup>();
-  readonly #bufferIds = new WeakMap<GPUBuffer, number>();
-  #nextBufferId = 0;
   readonly #readBuffers: GPUBuffer[] = [];
   readonly #recent = new Set<string>();
   #failure: GpuError | undefined;
@@ -109,18 +96,24 @@ export class Gpu implements Disposable {
       options.maxBindingBytes ?? Infinity,
     );
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
-    this.#uniformAlignment = device.limits.minUniformBufferOffsetAlignment;
+    this.#staging = new ParamsStaging(device.limits.minUniformBufferOffsetAlignment);
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
       byteBudget: options.byteBudget ?? Infinity,
       maxBufferBytes: device.limits.maxBufferSize,
       flush: () => this.#submit(),
-      onDestroy: () => this.#bindGroups.clear(),
+      onDestroy: () => this.#cache.clearBindGroups(),
     });
     this.#uniform = device.createBuffer({
       label: "params",
       size: STAGING_BYTES,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#cache = new PipelineCache(device, {
+      maxBindingBytes: this.maxBindingBytes,
+      uniform: this.#uniform,
+      // Exact where the uncaptured error, which follows, would only name the candidates.
+      onError: (error) => this.#failure = error,
     });
     device.addEventListener(
       "uncapturederror",
@@ -171,6 +164,7 @@ export class Gpu implements Disposable {
    * @throws {GpuMemoryError} If it passes the budget or the adapter's largest buffer.
    */
   acquire(bytes: number, purpose = "a tensor"): Slice {
+    this.#assertOpen();
     return { buffer: this.#pool.acquire(bytes, purpose), offsetBytes: 0, bytes };
   }
 
@@ -193,22 +187,25 @@ export class Gpu implements Disposable {
    * @throws {RangeError} If a binding or the number of workgroups passes a limit of the adapter.
    */
   run(kernel: Kernel, entryPoint: string, options: RunOptions): void {
+    this.#assertOpen();
     const operation = `${kernel.name}.${entryPoint}`;
     const constants: Record<string, number> = kernel.overrides.has("THREADS")
       ? { THREADS: this.#threadsFor(options), ...options.constants }
       : { ...options.constants };
     const workgroups = this.#workgroups(operation, constants, options);
     if (workgroups.includes(0)) return;
-    const names = Object.keys(options.buffers);
-    const entry = this.#pipeline(kernel, entryPoint, names, constants);
-    const group = this.#bindGroup(operation, kernel, entry, options.buffers);
-    const offset = kernel.paramsBinding < 0
-      ? undefined
-      : this.#stage(operation, kernel, options.params ?? {});
+    const binding = { kernel, entryPoint, buffers: options.buffers };
+    const pipeline = this.#cache.pipeline(binding, constants);
+    const group = this.#cache.bindGroup(pipeline, binding);
+    const offsets: number[] = [];
+    if (kernel.paramsBinding >= 0) {
+      if (!this.#staging.fits(kernel)) this.#submit();
+      offsets.push(this.#staging.add(kernel, options.params ?? {}, operation));
+    }
     this.#encoder ??= this.#device.createCommandEncoder();
     this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(entry.pipeline);
-    this.#pass.setBindGroup(0, group, offset === undefined ? [] : [offset]);
+    this.#pass.setPipeline(pipeline.pipeline);
+    this.#pass.setBindGroup(0, group, offsets);
     this.#pass.dispatchWorkgroups(...workgroups);
     this.#recent.add(operation);
     this.#dispatches++;
@@ -270,7 +267,8 @@ export class Gpu implements Disposable {
    * @returns The bytes of each slice.
    * @throws {GpuError} If the device reported a failure.
    */
-  read(slices: readonly Slice[]): Promise<ArrayBuffer[]> {
+  async read(slices: readonly Slice[]): Promise<ArrayBuffer[]> {
+    this.#throwFailure();
     const offsets: number[] = [];
     let bytes = 0;
     for (const slice of slices) {
@@ -288,7 +286,7 @@ export class Gpu implements Disposable {
       );
     }
     this.flush();
-    return this.#finishRead(staging, slices, offsets);
+    return await this.#finishRead(staging, slices, offsets);
   }
 
   /**
@@ -351,16 +349,7 @@ export class Gpu implements Disposable {
     if (!this.#encoder) return;
     this.#pass?.end();
     this.#pass = undefined;
-    if (this.#stagedBytes > 0) {
-      this.#device.queue.writeBuffer(
-        this.#uniform,
-        0,
-        this.#staging.buffer as ArrayBuffer,
-        0,
-        this.#stagedBytes,
-      );
-      this.#stagedBytes = 0;
-    }
+    this.#device.queue.writeBuffer(this.#uniform, 0, this.#staging.take());
     const commands = this.#encoder.finish();
     this.#encoder = undefined;
     this.#device.queue.submit([commands]);
@@ -368,6 +357,7 @@ export class Gpu implements Disposable {
   }
 
   #copyEncoder(): GPUCommandEncoder {
+    this.#assertOpen();
     this.#pass?.end();
     this.#pass = undefined;
     return this.#encoder ??= this.#device.createCommandEncoder();
@@ -382,8 +372,12 @@ export class Gpu implements Disposable {
     );
   }
 
+  #assertOpen(): void {
+    if (this.#closed) throw new GpuError("an operation", "the Gpu was disposed");
+  }
+
   #throwFailure(): void {
-    if (this.#closed) throw new GpuError("a recorded operation", "the Gpu was disposed");
+    this.#assertOpen();
     if (this.#failure) throw this.#failure;
   }
 
@@ -395,7 +389,12 @@ export class Gpu implements Disposable {
     const limit = this.limits.maxComputeWorkgroupsPerDimension;
     let counts: [number, number, number];
     if (options.threads !== undefined) {
-      const groups = Math.ceil(options.threads / constants.THREADS!);
+      if (constants.THREADS === undefined) {
+        throw new TypeError(
+          `Cannot run ${operation}: expected an override THREADS or a number of workgroups, found threads`,
+        );
+      }
+      const groups = Math.ceil(options.threads / constants.THREADS);
       const rows = Math.max(1, Math.ceil(groups / limit));
       counts = [Math.ceil(groups / rows), groups === 0 ? 0 : rows, 1];
     } else if (options.workgroups) {
@@ -409,132 +408,6 @@ export class Gpu implements Disposable {
       );
     }
     return counts;
-  }
-
-  #pipeline(
-    kernel: Kernel,
-    entryPoint: string,
-    names: string[],
-    constants: Record<string, number>,
-  ): Pipeline {
-    const variant = `${entryPoint}|${names}|${JSON.stringify(constants)}`;
-    let byVariant = this.#pipelines.get(kernel.source);
-    if (!byVariant) this.#pipelines.set(kernel.source, byVariant = new Map());
-    const known = byVariant.get(variant);
-    if (known) return known;
-    const operation = `${kernel.name}.${entryPoint}`;
-    if (!kernel.entryPoints.has(entryPoint)) {
-      throw new TypeError(
-        `Cannot run ${operation}: expected one of ${
-          [...kernel.entryPoints].join(", ")
-        }, found ${entryPoint}`,
-      );
-    }
-    const entries: GPUBindGroupLayoutEntry[] = names.map((name) => {
-      const found = kernel.bindings.get(name);
-      if (!found) {
-        throw new TypeError(
-          `Cannot run ${operation}: expected buffers among ${
-            [...kernel.bindings.keys()].join(", ")
-          }, found ${name}`,
-        );
-      }
-      return {
-        binding: found.binding,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: found.writable ? "storage" : "read-only-storage" },
-      };
-    });
-    if (kernel.paramsBinding >= 0) {
-      entries.push({
-        binding: kernel.paramsBinding,
-        visibility: GPUShaderStage.COMPUTE,
-        buffer: { type: "uniform", hasDynamicOffset: true },
-      });
-    }
-    const device = this.#device;
-    device.pushErrorScope("validation");
-    const layoutKey = entries.map((entry) => `${entry.binding}${entry.buffer!.type}`).join();
-    let layout = this.#layouts.get(layoutKey);
-    if (!layout) this.#layouts.set(layoutKey, layout = device.createBindGroupLayout({ entries }));
-    const module = device.createShaderModule({ label: kernel.name, code: kernel.source });
-    const pipeline = device.createComputePipeline({
-      label: operation,
-      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
-      compute: { module, entryPoint, constants },
-    });
-    device.popErrorScope().then((error) => {
-      // Exact where the uncaptured error, which follows, would only name the candidates.
-      if (error) this.#failure = new GpuError(operation, error.message);
-    });
-    const made = { pipeline, layout, layoutKey };
-    byVariant.set(variant, made);
-    return made;
-  }
-
-  #bindGroup(
-    operation: string,
-    kernel: Kernel,
-    entry: Pipeline,
-    buffers: Readonly<Record<string, Slice>>,
-  ): GPUBindGroup {
-    // Kernels with equal layouts may have parameters of different sizes.
-    let key = `${entry.layoutKey}|${kernel.fields.size}`;
-    for (const name in buffers) {
-      const { buffer, offsetBytes, bytes } = buffers[name]!;
-      if (bytes > this.maxBindingBytes) {
-        throw new RangeError(
-          `Cannot run ${operation}: expected ${name} of at most ${this.maxBindingBytes} bytes (the adapter's largest binding), found ${bytes}`,
-        );
-      }
-      let id = this.#bufferIds.get(buffer);
-      if (id === undefined) this.#bufferIds.set(buffer, id = this.#nextBufferId++);
-      key += `|${id}:${offsetBytes}:${bytes}`;
-    }
-    const known = this.#bindGroups.get(key);
-    if (known) return known;
-    const entries: GPUBindGroupEntry[] = Object.entries(buffers).map(([name, slice]) => ({
-      binding: kernel.bindings.get(name)!.binding,
-      // A size must be a positive multiple of 4; a tensor without elements still binds one.
-      resource: {
-        buffer: slice.buffer,
-        offset: slice.offsetBytes,
-        size: Math.max(4, Math.ceil(slice.bytes / 4) * 4),
-      },
-    }));
-    if (kernel.paramsBinding >= 0) {
-      const size = Math.ceil(kernel.fields.size / 4) * 16;
-      entries.push({
-        binding: kernel.paramsBinding,
-        resource: { buffer: this.#uniform, offset: 0, size },
-      });
-    }
-    if (this.#bindGroups.size >= BIND_GROUP_CACHE) this.#bindGroups = new Map();
-    const group = this.#device.createBindGroup({ label: operation, layout: entry.layout, entries });
-    this.#bindGroups.set(key, group);
-    return group;
-  }
-
-  #stage(operation: string, kernel: Kernel, params: Readonly<Record<string, number>>): number {
-    const bytes = Math.ceil(kernel.fields.size / 4) * 16;
-    if (this.#stagedBytes + bytes > STAGING_BYTES) this.#submit();
-    const offset = this.#stagedBytes;
-    for (const [name, field] of kernel.fields) {
-      const value = params[name];
-      if (value === undefined) {
-        throw new TypeError(
-          `Cannot run ${operation}: expected parameter ${name}, found ${
-            Object.keys(params).join(", ")
-          }`,
-        );
-      }
-      if (field.type === "f32") this.#staging.setFloat32(offset + field.offset, value, true);
-      else if (field.type === "u32") this.#staging.setUint32(offset + field.offset, value, true);
-      else this.#staging.setInt32(offset + field.offset, value, true);
-    }
-    this.#stagedBytes = Math.ceil((offset + bytes) / this.#uniformAlignment) *
-      this.#uniformAlignment;
-    return offset;
   }
 
   #takeReadBuffer(bytes: number): GPUBuffer {
@@ -554,16 +427,17 @@ export class Gpu implements Disposable {
     slices: readonly Slice[],
     offsets: number[],
   ): Promise<ArrayBuffer[]> {
+    let parts: ArrayBuffer[];
     try {
       await staging.mapAsync(GPUMapMode.READ);
+      const mapped = staging.getMappedRange();
+      parts = slices.map((slice, i) => mapped.slice(offsets[i]!, offsets[i]! + slice.bytes));
+      staging.unmap();
     } catch (error) {
       staging.destroy();
       this.#throwFailure();
       throw error;
     }
-    const mapped = staging.getMappedRange();
-    const parts = slices.map((slice, i) => mapped.slice(offsets[i]!, offsets[i]! + slice.bytes));
-    staging.unmap();
     if (this.#closed || staging.size > 1 << 24) staging.destroy();
     else this.#readBuffers.push(staging);
     this.#throwFailure();

@@ -30,8 +30,8 @@ export interface Kernel {
   readonly paramsBinding: number;
   /** Names of the `override` constants. */
   readonly overrides: ReadonlySet<string>;
-  /** Names of the compute entry points. */
-  readonly entryPoints: ReadonlySet<string>;
+  /** Compute entry points, each with the names of the storage bindings that it and the functions it calls use. */
+  readonly entryPoints: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
 /**
@@ -72,11 +72,12 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
     }
   }
   const overrides = new Set([...text.matchAll(/\boverride\s+(\w+)/g)].map((match) => match[1]!));
-  const entryPoints = new Set(
-    [...text.matchAll(/@compute\s*@workgroup_size\([^)]*\)\s*fn\s+(\w+)/g)].map((match) =>
-      match[1]!
-    ),
-  );
+  const functions = functionsOf(text);
+  const entryPoints = new Map<string, Set<string>>();
+  for (const match of text.matchAll(/@compute\s*@workgroup_size\([^)]*\)\s*fn\s+(\w+)/g)) {
+    const reached = reachedFrom(match[1]!, functions);
+    entryPoints.set(match[1]!, new Set([...bindings.keys()].filter((used) => reached.has(used))));
+  }
   if (entryPoints.size === 0) {
     throw new SyntaxError(
       `Cannot define kernel ${name}: expected a @compute @workgroup_size(…) fn, found none`,
@@ -91,4 +92,35 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
     overrides,
     entryPoints,
   };
+}
+
+/** Names that each function refers to, without those of its own parameters and variables. */
+function functionsOf(text: string): Map<string, Set<string>> {
+  const functions = new Map<string, Set<string>>();
+  for (const match of text.matchAll(/\bfn\s+(\w+)\s*\(([^{]*)\{/g)) {
+    let end = match.index + match[0].length;
+    for (let depth = 1; depth > 0 && end < text.length; end++) {
+      if (text[end] === "{") depth++;
+      else if (text[end] === "}") depth--;
+    }
+    const body = text.slice(match.index + match[0].length, end);
+    const names = new Set(
+      // A name after a dot is a component or a field.
+      [...body.matchAll(/(?<![.\w])[A-Za-z_]\w*/g)].map(([name]) => name),
+    );
+    for (const [, own] of match[2]!.matchAll(/(\w+)\s*:/g)) names.delete(own!);
+    for (const [, own] of body.matchAll(/\b(?:let|const|var(?:<\w+>)?)\s+(\w+)/g)) {
+      names.delete(own!);
+    }
+    functions.set(match[1]!, names);
+  }
+  return functions;
+}
+
+/** Names that a function and all functions below it refer to. */
+function reachedFrom(entryPoint: string, functions: ReadonlyMap<string, Set<string>>): Set<string> {
+  const reached = new Set([entryPoint]);
+  // A set's iteration also visits what is added on the way.
+  for (const name of reached) for (const next of functions.get(name) ?? []) reached.add(next);
+  return reached;
 }

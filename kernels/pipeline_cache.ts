@@ -1,0 +1,210 @@
+/** Pipelines and bind groups, made once for each kernel, set of constants and set of buffers. @module */
+
+import { GpuError } from "./errors.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Slice } from "./slice.ts";
+
+/** Bind groups kept; a training step reuses its own. */
+const MOST_BIND_GROUPS = 16384;
+
+/** A compiled entry point and the layout of its bindings. */
+export interface Pipeline {
+  /** What a pass runs. */
+  readonly pipeline: GPUComputePipeline;
+  /** Layout of its bind group. */
+  readonly layout: GPUBindGroupLayout;
+  /** Equal for equal layouts. */
+  readonly layoutKey: string;
+}
+
+/** What is bound to which entry point. */
+export interface Binding {
+  /** The kernel. */
+  readonly kernel: Kernel;
+  /** Its entry point. */
+  readonly entryPoint: string;
+  /** Storage bindings by variable name. */
+  readonly buffers: Readonly<Record<string, Slice>>;
+}
+
+/** Options of a {@linkcode PipelineCache}. */
+export interface PipelineCacheOptions {
+  /** The largest storage binding, in bytes. */
+  readonly maxBindingBytes: number;
+  /** The buffer that holds the parameters of all dispatches. */
+  readonly uniform: GPUBuffer;
+  /** Called when the device refuses a pipeline, some time after it was asked for. */
+  readonly onError: (error: GpuError) => void;
+}
+
+/** Makes pipelines and bind groups, and checks that what is bound is what the kernel declares. */
+export class PipelineCache {
+  readonly #device: GPUDevice;
+  readonly #options: PipelineCacheOptions;
+  readonly #pipelines = new Map<string, Map<string, Pipeline>>();
+  readonly #layouts = new Map<string, GPUBindGroupLayout>();
+  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  readonly #bufferIds = new WeakMap<GPUBuffer, number>();
+  #nextBufferId = 0;
+
+  /**
+   * Starts empty.
+   *
+   * @param device The device.
+   * @param options Limit, buffer of parameters, and who hears of errors.
+   */
+  constructor(device: GPUDevice, options: PipelineCacheOptions) {
+    this.#device = device;
+    this.#options = options;
+  }
+
+  /**
+   * Compiles an entry point.
+   *
+   * @param binding The entry point and what it is bound to.
+   * @param constants Values of `override` constants.
+   * @returns The pipeline; the device may refuse it later.
+   * @throws {TypeError} If the entry point or a buffer is unknown, or a buffer is missing.
+   */
+  pipeline(binding: Binding, constants: Readonly<Record<string, number>>): Pipeline {
+    const { kernel, entryPoint } = binding;
+    const names = Object.keys(binding.buffers);
+    const variant = `${entryPoint}|${names}|${JSON.stringify(constants)}`;
+    let byVariant = this.#pipelines.get(kernel.source);
+    if (!byVariant) this.#pipelines.set(kernel.source, byVariant = new Map());
+    const known = byVariant.get(variant);
+    if (known) return known;
+    const entries = layoutEntries(binding);
+    const operation = `${kernel.name}.${entryPoint}`;
+    const device = this.#device;
+    device.pushErrorScope("validation");
+    const layoutKey = entries.map((entry) => `${entry.binding}${entry.buffer!.type}`).join();
+    let layout = this.#layouts.get(layoutKey);
+    if (!layout) this.#layouts.set(layoutKey, layout = device.createBindGroupLayout({ entries }));
+    const module = device.createShaderModule({ label: kernel.name, code: kernel.source });
+    const pipeline = device.createComputePipeline({
+      label: operation,
+      layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint, constants },
+    });
+    device.popErrorScope().then((error) => {
+      if (error) this.#options.onError(new GpuError(operation, error.message));
+    });
+    const made = { pipeline, layout, layoutKey };
+    byVariant.set(variant, made);
+    return made;
+  }
+
+  /**
+   * Binds buffers to a pipeline.
+   *
+   * @param pipeline What {@linkcode PipelineCache.pipeline} returned for the same binding.
+   * @param binding The entry point and what it is bound to.
+   * @returns The bind group.
+   * @throws {RangeError} If a slice is larger than the adapter's largest binding.
+   * @throws {TypeError} If a buffer that the kernel writes is also one that it reads.
+   */
+  bindGroup(pipeline: Pipeline, { kernel, entryPoint, buffers }: Binding): GPUBindGroup {
+    const { maxBindingBytes, uniform } = this.#options;
+    // Kernels with equal layouts may have parameters of different sizes.
+    let key = `${pipeline.layoutKey}|${kernel.fields.size}`;
+    for (const name in buffers) {
+      const { buffer, offsetBytes, bytes } = buffers[name]!;
+      if (bytes > maxBindingBytes) {
+        throw new RangeError(
+          `Cannot run ${kernel.name}.${entryPoint}: expected ${name} of at most ${maxBindingBytes} bytes (the adapter's largest binding), found ${bytes}`,
+        );
+      }
+      key += `|${this.#idOf(buffer)}:${offsetBytes}:${bytes}`;
+    }
+    const known = this.#bindGroups.get(key);
+    if (known) return known;
+    const operation = `${kernel.name}.${entryPoint}`;
+    assertNoAlias(operation, kernel, buffers);
+    const entries: GPUBindGroupEntry[] = Object.entries(buffers).map(([name, slice]) => ({
+      binding: kernel.bindings.get(name)!.binding,
+      // A size must be a positive multiple of 4; a tensor without elements still binds one.
+      resource: {
+        buffer: slice.buffer,
+        offset: slice.offsetBytes,
+        size: Math.max(4, Math.ceil(slice.bytes / 4) * 4),
+      },
+    }));
+    if (kernel.paramsBinding >= 0) {
+      const resource = { buffer: uniform, offset: 0, size: paramsBytes(kernel) };
+      entries.push({ binding: kernel.paramsBinding, resource });
+    }
+    if (this.#bindGroups.size >= MOST_BIND_GROUPS) this.#bindGroups.clear();
+    const { layout } = pipeline;
+    const group = this.#device.createBindGroup({ label: operation, layout, entries });
+    this.#bindGroups.set(key, group);
+    return group;
+  }
+
+  /** Forgets all bind groups, before a buffer is destroyed. */
+  clearBindGroups(): void {
+    this.#bindGroups.clear();
+  }
+
+  #idOf(buffer: GPUBuffer): number {
+    let id = this.#bufferIds.get(buffer);
+    if (id === undefined) this.#bufferIds.set(buffer, id = this.#nextBufferId++);
+    return id;
+  }
+}
+
+/**
+ * Counts the bytes of `struct Params` in a uniform buffer.
+ *
+ * @param kernel The kernel.
+ * @returns A multiple of 16.
+ */
+export function paramsBytes(kernel: Kernel): number {
+  return Math.ceil(kernel.fields.size / 4) * 16;
+}
+
+function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLayoutEntry[] {
+  const uses = kernel.entryPoints.get(entryPoint);
+  const refuse = (expected: string, found: string): never => {
+    throw new TypeError(
+      `Cannot run ${kernel.name}.${entryPoint}: expected ${expected}, found ${found}`,
+    );
+  };
+  if (!uses) return refuse(`one of ${[...kernel.entryPoints.keys()].join(", ")}`, entryPoint);
+  const names = Object.keys(buffers);
+  for (const used of uses) {
+    if (!names.includes(used)) refuse(`buffer ${used}`, names.join(", ") || "none");
+  }
+  const visibility = GPUShaderStage.COMPUTE;
+  const entries: GPUBindGroupLayoutEntry[] = names.map((name) => {
+    const found = kernel.bindings.get(name) ??
+      refuse(`buffers among ${[...kernel.bindings.keys()].join(", ")}`, name);
+    const type = found.writable ? "storage" : "read-only-storage";
+    return { binding: found.binding, visibility, buffer: { type } };
+  });
+  if (kernel.paramsBinding >= 0) {
+    const buffer = { type: "uniform", hasDynamicOffset: true } as const;
+    entries.push({ binding: kernel.paramsBinding, visibility, buffer });
+  }
+  return entries;
+}
+
+/** A device allows one use of a buffer in a dispatch, whichever ranges are bound. */
+function assertNoAlias(
+  operation: string,
+  kernel: Kernel,
+  buffers: Readonly<Record<string, Slice>>,
+): void {
+  const written = new Map<GPUBuffer, string>();
+  for (const [name, { buffer }] of Object.entries(buffers)) {
+    if (kernel.bindings.get(name)!.writable) written.set(buffer, name);
+  }
+  for (const [name, { buffer }] of Object.entries(buffers)) {
+    const writer = written.get(buffer);
+    if (writer !== undefined && !kernel.bindings.get(name)!.writable) {
+      throw new TypeError(
+        `Cannot run ${operation}: expected ${writer}, which is written, in a buffer of its own, found it in that of ${name}`,
+      );
+    }
+  }
+}

@@ -7,6 +7,7 @@ import { reduce } from "./reduce.ts";
 import { subslice } from "./slice.ts";
 
 export type { MatmulOptions, MatrixOperand } from "./matmul_parts.ts";
+export type { Tile } from "./matmul_tile.ts";
 
 /** Shares begin at multiples of this along the sums, so that vectors of four stay whole. */
 const SHARE_MULTIPLE = 64;

@@ -73,7 +73,14 @@ function byFours(tile: Tile, form: ProductForm): boolean {
   return tile.family === "workgroup" || form.cVector || (form.bAlong === "columns" && form.bVector);
 }
 
-/** @returns The column of the product that is a lane's j-th, as WGSL. */
+/**
+ * Writes which column of the product is a lane's j-th: lanes take turns, so that neighbors load neighbors.
+ *
+ * @param tile What a lane owns.
+ * @param form Layout of the operands.
+ * @param j Number of the column in the lane.
+ * @returns WGSL.
+ */
 export function columnOf(tile: Tile, form: ProductForm, j: number): string {
   const { lanesX } = tile;
   return byFours(tile, form)
@@ -81,12 +88,24 @@ export function columnOf(tile: Tile, form: ProductForm, j: number): string {
     : `firstColumn + ${j * lanesX}u + laneX`;
 }
 
-/** @returns Whether accumulators are vectors of four columns. */
+/**
+ * Tells whether accumulators are vectors of four columns.
+ *
+ * @param tile What a lane owns.
+ * @param form Layout of the operands.
+ * @returns False where a vector of B lies along the inner axis.
+ */
 export function vectorAccumulators(tile: Tile, form: ProductForm): boolean {
   return tile.family === "workgroup" || (form.bAlong === "columns" && form.bVector);
 }
 
-/** @returns Statements that set the accumulators to zero. */
+/**
+ * Declares the accumulators of a lane.
+ *
+ * @param tile What a lane owns.
+ * @param form Layout of the operands.
+ * @returns Statements that set them to zero.
+ */
 export function declareAccumulators(tile: Tile, form: ProductForm): string {
   const vector = vectorAccumulators(tile, form);
   return range(tile.rows).map((i) =>

@@ -31,12 +31,22 @@ export interface ProductShape {
   batch: number;
 }
 
-/** @returns Rows of the product that a workgroup owns. */
+/**
+ * Counts the rows of the product that a workgroup owns.
+ *
+ * @param tile The tile.
+ * @returns Lanes times rows of a lane.
+ */
 export function tileRows(tile: Tile): number {
   return tile.lanesY * tile.rows;
 }
 
-/** @returns Columns of the product that a workgroup owns. */
+/**
+ * Counts the columns of the product that a workgroup owns.
+ *
+ * @param tile The tile.
+ * @returns Lanes times columns of a lane.
+ */
 export function tileColumns(tile: Tile): number {
   return tile.lanesX * tile.columns;
 }

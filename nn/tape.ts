@@ -3,6 +3,7 @@
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Slice } from "../kernels/slice.ts";
+import { Gradients } from "./gradients.ts";
 import { type DataType, type Operand, Parameter, sizeOf, Tensor } from "./tensor.ts";
 
 /**
@@ -328,7 +329,10 @@ export class Tape implements Disposable {
     });
     this.#walking = true;
     try {
-      if (needed.has(loss)) gradients.seed(loss, options.gradient ?? this.#one(loss));
+      if (needed.has(loss)) {
+        const { gradient } = options;
+        gradients.seed(loss, gradient ?? this.#one(loss), { foreign: gradient !== undefined });
+      }
       for (let at = this.#nodes.length - 1; at >= 0; at--) {
         const node = this.#nodes[at]!;
         const incoming = node.outputs.map((output) => gradients.get(output));
@@ -345,7 +349,7 @@ export class Tape implements Disposable {
               options.inspect(node.op, gradient);
             }
           }
-          gradients.add(node, made, needs);
+          gradients.add(node, made.map((gradient, i) => needs[i] ? gradient : undefined));
           gradients.consume(node.outputs, wanted);
           for (const storage of fresh) {
             if (!gradients.holds(storage) && !this.#kept.has(storage)) this.#free(storage);
@@ -431,86 +435,5 @@ export class Tape implements Disposable {
     const one = this.alloc(loss.shape);
     fill(this.gpu, one.storage, 1);
     return one;
-  }
-}
-
-/** The gradients of one walk, with a count of who refers to each buffer, since a backward may hand the incoming one on. */
-class Gradients {
-  readonly #hooks: { add: (a: Tensor, b: Tensor) => Tensor; free: (storage: Slice) => void };
-  readonly #byOperand = new Map<Operand, Tensor>();
-  readonly #references = new Map<Slice, number>();
-  readonly #foreign = new Set<Slice>();
-
-  constructor(hooks: { add: (a: Tensor, b: Tensor) => Tensor; free: (storage: Slice) => void }) {
-    this.#hooks = hooks;
-  }
-
-  seed(loss: Tensor, gradient: Tensor): void {
-    // The caller's own upstream gradient must survive the walk.
-    this.#foreign.add(gradient.storage);
-    this.#set(loss, gradient);
-  }
-
-  get(operand: Operand): Tensor | undefined {
-    return this.#byOperand.get(operand);
-  }
-
-  holds(storage: Slice): boolean {
-    return this.#references.has(storage);
-  }
-
-  add(node: TapeNode, made: readonly (Tensor | undefined)[], needs: readonly boolean[]): void {
-    for (const [i, input] of node.inputs.entries()) {
-      const gradient = made[i];
-      if (!gradient || !needs[i]) continue;
-      if (gradient.size !== sizeOf(input.shape)) {
-        throw new TypeError(
-          `Cannot differentiate ${node.op}: expected a gradient of shape [${input.shape}], found [${gradient.shape}]`,
-        );
-      }
-      const before = this.#byOperand.get(input);
-      if (!before) {
-        this.#set(input, gradient);
-        continue;
-      }
-      const sum = this.#hooks.add(before, gradient);
-      this.#drop(before);
-      this.#set(input, sum);
-    }
-  }
-
-  consume(outputs: readonly Tensor[], wanted: ReadonlySet<Operand>): void {
-    for (const output of outputs) {
-      const gradient = this.#byOperand.get(output);
-      if (!gradient || wanted.has(output)) continue;
-      this.#byOperand.delete(output);
-      this.#drop(gradient);
-    }
-  }
-
-  collect(wanted: ReadonlySet<Operand>): Map<Operand, Tensor> {
-    const result = new Map<Operand, Tensor>();
-    for (const [operand, gradient] of this.#byOperand) {
-      if (wanted.has(operand)) result.set(operand, gradient);
-      else this.#drop(gradient);
-    }
-    return result;
-  }
-
-  #set(operand: Operand, gradient: Tensor): void {
-    const { storage } = gradient;
-    this.#byOperand.set(operand, gradient);
-    this.#references.set(storage, (this.#references.get(storage) ?? 0) + 1);
-  }
-
-  #drop(gradient: Tensor): void {
-    const { storage } = gradient;
-    const left = this.#references.get(storage)! - 1;
-    if (left > 0) {
-      this.#references.set(storage, left);
-      return;
-    }
-    this.#references.delete(storage);
-    if (!this.#foreign.has(storage)) this.#hooks.free(storage);
   }
 }

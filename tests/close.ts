@@ -19,6 +19,31 @@ export const REDUCTION: Tolerance = { relative: 1e-5, absolute: 1e-5 };
 /** Directional derivative by central differences in f32 with step 1e-2 against the analytic gradient. */
 export const GRADIENT: Tolerance = { relative: 1e-3, absolute: 0 };
 
+/** The worst number of one comparison. */
+export interface Comparison {
+  /** What was compared. */
+  readonly what: string;
+  /** The tolerance. */
+  readonly tolerance: Tolerance;
+  /** How far the worst number is off. */
+  readonly error: number;
+  /** How far it may be off. */
+  readonly allowed: number;
+}
+
+let observer: ((comparison: Comparison) => void) | undefined;
+
+/**
+ * Shows the comparisons of {@linkcode assertClose} to an observer, those that fail included.
+ *
+ * @param observe Gets each comparison.
+ * @returns Ends the observation when it is disposed.
+ */
+export function observeComparisons(observe: (comparison: Comparison) => void): Disposable {
+  observer = observe;
+  return { [Symbol.dispose]: () => observer = undefined };
+}
+
 /**
  * Compares two arrays.
  *
@@ -37,8 +62,8 @@ export function assertClose(
   if (found.length !== expected.length) {
     throw new AssertionError(`${what}: expected ${expected.length} numbers, found ${found.length}`);
   }
-  let worst = -1;
-  let worstRatio = 1;
+  let worst = 0;
+  let worstRatio = 0;
   let errorSquares = 0;
   let squares = 0;
   for (let i = 0; i < found.length; i++) {
@@ -47,14 +72,21 @@ export function assertClose(
     errorSquares += error * error;
     squares += want * want;
     if (found[i] === want) continue;
-    const allowed = tolerance.absolute + tolerance.relative * Math.abs(want);
-    const ratio = Number.isNaN(error) ? Infinity : error / Math.max(allowed, Number.MIN_VALUE);
+    const ratio = Number.isNaN(error)
+      ? Infinity
+      : error / Math.max(allowedError(want, tolerance), Number.MIN_VALUE);
     if (ratio > worstRatio) {
       worst = i;
       worstRatio = ratio;
     }
   }
-  if (worst < 0) return;
+  observer?.({
+    what,
+    tolerance,
+    error: worstRatio === 0 ? 0 : Math.abs(found[worst]! - expected[worst]!),
+    allowed: allowedError(expected[worst] ?? 0, tolerance),
+  });
+  if (worstRatio <= 1) return;
   throw new AssertionError(
     `${what}: worst at index ${worst}: expected ${expected[worst]}, found ${found[worst]}, ${
       worstRatio.toPrecision(3)
@@ -62,4 +94,8 @@ export function assertClose(
       (errorSquares / Math.max(squares, Number.MIN_VALUE)).toExponential(2)
     })`,
   );
+}
+
+function allowedError(expected: number, tolerance: Tolerance): number {
+  return tolerance.absolute + tolerance.relative * Math.abs(expected);
 }

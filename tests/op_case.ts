@@ -14,26 +14,57 @@ export function testGpu(): Promise<Gpu> {
   return shared ??= Gpu.open();
 }
 
+/** The body of a test on the GPU. */
+export type GpuTestBody = (gpu: Gpu) => Promise<void> | void;
+
+/** A test on the GPU. */
+export interface GpuTest {
+  /** Name of the test. */
+  readonly name: string;
+  /** Gets the device; gives back every byte it takes. */
+  readonly body: GpuTestBody;
+}
+
+const registered: GpuTest[] = [];
+
 /**
  * A test that needs an adapter, and that must give back every byte it takes.
  *
  * @param name Name of the test.
  * @param body Gets the shared device.
  */
-export function gpuTest(name: string, body: (gpu: Gpu) => Promise<void> | void): void {
+export function gpuTest(name: string, body: GpuTestBody): void {
+  registered.push({ name, body });
   Deno.test({
     name,
     ignore: adapter === null,
     sanitizeOps: false,
     sanitizeResources: false,
-    async fn() {
-      const gpu = await testGpu();
-      const before = gpu.stats().liveBytes;
-      await body(gpu);
-      await gpu.settle();
-      assertEquals(gpu.stats().liveBytes, before, "bytes that the test did not give back");
-    },
+    fn: async () => await runGpuTest(await testGpu(), body),
   });
+}
+
+/**
+ * Hands out the tests that files have registered since the last call. Outside of `deno test`, where Deno runs none, the doctor does.
+ *
+ * @returns The tests, in order.
+ */
+export function takeGpuTests(): GpuTest[] {
+  return registered.splice(0);
+}
+
+/**
+ * Runs a test and counts what it leaves behind.
+ *
+ * @param gpu The device.
+ * @param body The test.
+ * @throws {AssertionError} If a buffer is still live that was not before.
+ */
+export async function runGpuTest(gpu: Gpu, body: GpuTestBody): Promise<void> {
+  const before = gpu.stats().liveBytes;
+  await body(gpu);
+  await gpu.settle();
+  assertEquals(gpu.stats().liveBytes, before, "bytes that the test did not give back");
 }
 
 /**

@@ -52,7 +52,7 @@ export function tileColumns(tile: Tile): number {
 }
 
 /** Products of fewer multiplications take the tile that compiles faster instead of the one that runs faster. */
-const LARGE_PRODUCT = 2 ** 22;
+const LARGE_PRODUCT = 2 ** 24;
 
 /**
  * Chooses the tile of a product: one of a small set, so that few pipelines are compiled.

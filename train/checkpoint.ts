@@ -27,7 +27,7 @@ export interface LoadCheckpointOptions {
 }
 
 /**
- * Writes a checkpoint. Tensors are read from the GPU one at a time; a file of this name is replaced only when the new one is
+ * Writes a checkpoint. Tensors are read from the GPU a few at a time; a file of this name is replaced only when the new one is
  * complete and flushed.
  *
  * @param path The file.
@@ -41,24 +41,54 @@ export async function saveCheckpoint(
   entries: Iterable<CheckpointEntry>,
   metadata: CheckpointMetadata,
 ): Promise<number> {
-  const tensors: TensorSource[] = [];
-  for (const { name, parameter, layout = parameter } of entries) {
-    tensors.push({
-      name,
-      dtype: "F32",
-      shape: fileShape(layout),
-      data: async () => toFileLayout(layout, await readElements(parameter)),
-    });
-  }
+  const wanted = [...entries];
+  const reader = new GroupedReader(wanted);
+  const tensors = wanted.map(({ name, parameter, layout = parameter }): TensorSource => ({
+    name,
+    dtype: "F32",
+    shape: fileShape(layout),
+    data: async () => toFileLayout(layout, await reader.read(name)),
+  }));
   return await writeSafetensors(path, tensors, { metadata });
 }
 
-async function readElements(parameter: Parameter): Promise<Float32Array<ArrayBuffer>> {
-  const [bytes] = await parameter.gpu.read([parameter.storage]);
-  // Counters of batch norm are integers on the GPU; a file of one element type is simpler to read elsewhere.
-  return parameter.dtype === "u32"
-    ? Float32Array.from(new Uint32Array(bytes!))
-    : new Float32Array(bytes!);
+/** Bytes that are read from the GPU at once: a wait takes longer than the copy of a small tensor. */
+const GROUP_BYTES = 2 ** 24;
+
+/** Reads parameters in the order of their names, which is that of the file, some at once. */
+class GroupedReader {
+  #left: CheckpointEntry[];
+  #group = new Map<string, Float32Array<ArrayBuffer>>();
+
+  constructor(entries: readonly CheckpointEntry[]) {
+    this.#left = entries.toSorted((a, b) => a.name < b.name ? -1 : 1);
+  }
+
+  async read(name: string): Promise<Float32Array<ArrayBuffer>> {
+    if (!this.#group.has(name)) await this.#readGroup();
+    const elements = this.#group.get(name);
+    if (!elements) throw new Error(`Cannot read ${name}: expected the file's order of tensors`);
+    this.#group.delete(name);
+    return elements;
+  }
+
+  async #readGroup(): Promise<void> {
+    let bytes = 0;
+    const end = this.#left.findIndex(({ parameter }) =>
+      (bytes += 4 * parameter.size) > GROUP_BYTES
+    );
+    const group = this.#left.splice(0, end < 0 ? this.#left.length : Math.max(1, end));
+    const [first] = group;
+    if (!first) return;
+    const parts = await first.parameter.gpu.read(group.map(({ parameter }) => parameter.storage));
+    for (const [i, { name, parameter }] of group.entries()) {
+      // Counters of batch norm are integers on the GPU; a file of one element type is simpler to read elsewhere.
+      const elements = parameter.dtype === "u32"
+        ? Float32Array.from(new Uint32Array(parts[i]!))
+        : new Float32Array(parts[i]!);
+      this.#group.set(name, elements);
+    }
+  }
 }
 
 /**

@@ -209,7 +209,13 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
   }
   using log = await RunLog.open(folder.logFile, { resumeStep: startStep });
   log.write({ event: "start", step: startStep, adapter: gpu.adapter.name, ...options.note });
-  const progress = new Progress({ label: options.label, totalSteps, stepsPerEpoch, startStep });
+  const progress = new Progress({
+    label: options.label,
+    totalSteps,
+    stepsPerEpoch,
+    startStep,
+    writeLine: (line) => reporter.info(line),
+  });
   try {
     const done = await runLoop(stage, {
       folder,

@@ -1,7 +1,9 @@
 /** Tests of reading configurations: the reference's shape, defaults, what follows from several options. @module */
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
-import tokenizerYaml from "../../configs/openmoji_tokenizer.yaml" with { type: "text" };
-import transformerYaml from "../../configs/openmoji_transformer.yaml" with { type: "text" };
+import defaultTokenizerYaml from "../../configs/openmoji_tokenizer.yaml" with { type: "text" };
+import defaultTransformerYaml from "../../configs/openmoji_transformer.yaml" with { type: "text" };
+import tokenizerYaml from "./testdata/tokenizer.yaml" with { type: "text" };
+import transformerYaml from "./testdata/transformer.yaml" with { type: "text" };
 import { UserError } from "../errors.ts";
 import {
   asTokenizer,
@@ -156,7 +158,7 @@ Deno.test({
   ignore: (await Deno.permissions.query({ name: "read" })).state !== "granted",
   fn: async () => {
     const { config } = await loadConfig({
-      file: new URL("../../configs/openmoji_tokenizer.yaml", import.meta.url).pathname,
+      file: new URL("./testdata/tokenizer.yaml", import.meta.url).pathname,
       overrides: ["trainer.max_steps=7"],
     });
     assertEquals(config.trainer.maxSteps, 7);
@@ -166,4 +168,16 @@ Deno.test({
       "Cannot read config none.yaml: no such file or folder",
     );
   },
+});
+
+Deno.test("the default configurations load and fit each other", () => {
+  const tokenizer = asTokenizer(resolve(defaultTokenizerYaml));
+  const transformer = asTransformer(resolve(defaultTransformerYaml));
+  const { gpt } = completeTransformer(transformer.config, {
+    tokenizer: tokenizer.config.model.params,
+    classNum: 9,
+    file: "transformer.yaml",
+  });
+  assertEquals(gpt.vocabSize, tokenizer.config.model.params.nEmbed);
+  assertEquals([...tokenizer.warnings, ...transformer.warnings], []);
 });

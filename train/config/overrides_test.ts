@@ -1,7 +1,7 @@
 /** Tests of overrides: short paths, short forms of data sets, division between the stages. @module */
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import tokenizerYaml from "../../configs/openmoji_tokenizer.yaml" with { type: "text" };
-import transformerYaml from "../../configs/openmoji_transformer.yaml" with { type: "text" };
+import tokenizerYaml from "./testdata/tokenizer.yaml" with { type: "text" };
+import transformerYaml from "./testdata/transformer.yaml" with { type: "text" };
 import { UserError } from "../errors.ts";
 import {
   asTokenizer,

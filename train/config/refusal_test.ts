@@ -1,7 +1,7 @@
 /** Tests of what configurations are refused, and how. @module */
 import { assert, assertThrows } from "@std/assert";
-import tokenizerYaml from "../../configs/openmoji_tokenizer.yaml" with { type: "text" };
-import transformerYaml from "../../configs/openmoji_transformer.yaml" with { type: "text" };
+import tokenizerYaml from "./testdata/tokenizer.yaml" with { type: "text" };
+import transformerYaml from "./testdata/transformer.yaml" with { type: "text" };
 import { UserError } from "../errors.ts";
 import { asTokenizer, asTransformer, parseConfig, resolveConfig } from "./mod.ts";
 import { REFERENCE_TOKENIZER, REFERENCE_TRANSFORMER, resolve } from "./test_fixtures.ts";

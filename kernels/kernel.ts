@@ -34,6 +34,17 @@ export interface Kernel {
   readonly entryPoints: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
+const defined: Kernel[] = [];
+
+/**
+ * Lists the kernels of this program, for tests and tools that compile or count them.
+ *
+ * @returns Every kernel that {@linkcode defineKernel} has made so far, in order.
+ */
+export function definedKernels(): readonly Kernel[] {
+  return defined;
+}
+
 /**
  * Reads the layout of a kernel from its WGSL, so that TypeScript repeats none of it.
  *
@@ -83,7 +94,7 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
       `Cannot define kernel ${name}: expected a @compute @workgroup_size(…) fn, found none`,
     );
   }
-  return {
+  const kernel: Kernel = {
     name,
     source,
     bindings,
@@ -92,6 +103,8 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
     overrides,
     entryPoints,
   };
+  defined.push(kernel);
+  return kernel;
 }
 
 /** Names that each function refers to, without those of its own parameters and variables. */

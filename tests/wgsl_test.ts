@@ -1,0 +1,82 @@
+/** Every entry point of every WGSL file compiles within WebGPU's default limits; a failure names file and line. @module */
+
+import { assertEquals } from "@std/assert";
+import { definedKernels } from "../kernels/mod.ts";
+
+/** Text of each file by its path below the root. */
+type Files = ReadonlyMap<string, string>;
+
+/** What a compiler is given. */
+interface Source {
+  /** The whole text: shared files in front of the kernel's own. */
+  readonly source: string;
+  /** Names of the entry points. */
+  readonly entryPoints: Iterable<string>;
+}
+
+const folder = new URL("../kernels/", import.meta.url);
+const readable = (await Deno.permissions.query({ name: "read" })).state === "granted";
+const files = readable ? readFiles() : new Map<string, string>();
+const adapter = await navigator.gpu?.requestAdapter() ?? null;
+
+function readFiles(): Files {
+  const names = [...Deno.readDirSync(folder)].map(({ name }) => name);
+  return new Map(
+    names.filter((name) => name.endsWith(".wgsl")).sort().map((name) => [
+      `kernels/${name}`,
+      Deno.readTextFileSync(new URL(name, folder)),
+    ]),
+  );
+}
+
+/** Says where a line of a joined text comes from: `kernels/softmax.wgsl:12`. */
+function locate(source: string, line: number, files: Files): string {
+  const byName = Map.groupBy(definedKernels(), ({ name }) => name);
+for (const [name, kernels] of byName) {
+  Deno.test({
+    name: `every entry point of ${name} compiles`,
+    ignore: adapter === null,
+    sanitizeOps: false,
+    sanitizeResources: false,
+    async fn() {
+      const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
+      for (const { source, entryPoints } of kernels) {
+        const problems = await problemsOf(device, { source, entryPoints: entryPoints.keys() }, files);
+        assertEquals(problems, []);
+      }
+      device.destroy();
+    },
+  });
+}
+
+Deno.test({
+  name: "every WGSL file is part of a kernel that is compiled",
+  ignore: !readable,
+  fn() {
+    const unused = [...files].filter(([, text]) =>
+      !definedKernels().some(({ source }) => source.includes(text))
+    );
+    assertEquals(unused.map(([path]) => path), []);
+    assertEquals(files.size > 20, true, "files are found");
+  },
+});
+
+Deno.test({
+  name: "a WGSL file that does not compile is named with its line",
+  ignore: adapter === null,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  async fn() {
+    const shared = "// shared\nfn twice(x: f32) -> f32 { return 2 * x; }\n";
+    const own = "// own\n@compute @workgroup_size(1)\nfn main() { let y: u32 = twice(1.0); }\n";
+    const huge = "override N: u32 = 100000;\n@compute @workgroup_size(N)\nfn main() {}\n";
+    const files = new Map([["shared.wgsl", shared], ["own.wgsl", own], ["huge.wgsl", huge]]);
+    const device = await adapter!.requestDevice();
+    const problems = async (text: string): Promise<string[]> =>
+      (await problemsOf(device, { source: `${shared}\n${text}`, entryPoints: ["main"] }, files))
+        .map((problem) => problem.slice(0, problem.indexOf(": ")));
+    assertEquals(await problems(own), ["own.wgsl:3"]);
+    assertEquals(await problems(huge), ["huge.wgsl:3"]);
+    device.destroy();
+  },
+});

@@ -1,5 +1,6 @@
 /** Launcher of reduce.wgsl: sums and maxima over one axis, in as many passes as the axis is long. @module */
 
+import { GpuMemoryError } from "./errors.ts";
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
@@ -112,10 +113,19 @@ function runPass(
  * @param gpu The device.
  * @param reduction What is reduced.
  * @param options Operands and extents; `length` is at least 1.
+ * @throws {GpuMemoryError} If not even two rows of `inner` elements fit one binding.
  */
 export function reduce(gpu: Gpu, reduction: Reduction, options: ReduceOptions): void {
   const { y, outer, inner, factor = 1 } = options;
   const plan = piecesOf(gpu, options);
+  if (plan.chunks > 1 && plan.chunks >= options.length) {
+    // No two rows fit one binding, so a pass would not shorten anything.
+    throw new GpuMemoryError(
+      `Cannot reduce ${options.length} rows of ${inner} elements: expected two rows of at most ${gpu.maxBindingBytes} bytes (the adapter's largest binding), found ${
+        8 * inner
+      }`,
+    );
+  }
   if (plan.chunks === 1) {
     runPass(gpu, reduction, options, plan);
     return;

@@ -1,4 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { GpuMemoryError } from "../kernels/errors.ts";
+import { Gpu } from "../kernels/gpu.ts";
 import { REDUCTION } from "../tests/close.ts";
 import { checkOp, gpuTest } from "../tests/op_case.ts";
 import { mean, sum } from "./reduce.ts";
@@ -69,4 +71,11 @@ gpuTest("sum() rejects axes that are not neighbors", (gpu) => {
   assertThrows(() => sum(x, { axes: [0, 2] }), TypeError, "neighboring axes");
   assertThrows(() => sum(x, { axes: [3] }), TypeError, "neighboring axes");
   assertThrows(() => sum(x, { axes: [] }), TypeError, "neighboring axes");
+});
+
+gpuTest("mean() refuses rows of which no two fit a binding", async () => {
+  using gpu = await Gpu.open({ maxBindingBytes: 512 });
+  using tape = new Tape(gpu);
+  const x = tape.input(new Float32Array(3 * 100), [3, 100]);
+  assertThrows(() => mean(x, { axes: [0] }), GpuMemoryError, "two rows");
 });

@@ -31,7 +31,49 @@ function readFiles(): Files {
 
 /** Says where a line of a joined text comes from: `kernels/softmax.wgsl:12`. */
 function locate(source: string, line: number, files: Files): string {
-  const byName = Map.groupBy(definedKernels(), ({ name }) => name);
+  for (const [path, text] of files) {
+    const at = source.indexOf(text);
+    if (at < 0) continue;
+    const first = source.slice(0, at).split("\n").length;
+    if (line >= first && line < first + text.split("\n").length) {
+      return `${path}:${line - first + 1}`;
+    }
+  }
+  return `line ${line} of the joined text`;
+}
+
+/** Compiles all entry points; returns a line for each problem. */
+async function problemsOf(
+  device: GPUDevice,
+  { source, entryPoints }: Source,
+  files: Files,
+): Promise<string[]> {
+  const lineOf = (text: string): number => source.slice(0, source.indexOf(text)).split("\n").length;
+  device.pushErrorScope("validation");
+  const module = device.createShaderModule({ code: source });
+  const { messages } = await module.getCompilationInfo();
+  await device.popErrorScope();
+  const errors = messages.filter(({ type }) => type === "error");
+  if (errors.length > 0) {
+    return errors.map(({ lineNum, message }) =>
+      `${locate(source, lineNum, files)}: ${message.trim()}`
+    );
+  }
+  const problems: string[] = [];
+  for (const entryPoint of entryPoints) {
+    device.pushErrorScope("validation");
+    device.createComputePipeline({ layout: "auto", compute: { module, entryPoint } });
+    const error = await device.popErrorScope();
+    if (error) {
+      problems.push(
+        `${locate(source, lineOf(`fn ${entryPoint}(`), files)}: ${error.message.trim()}`,
+      );
+    }
+  }
+  return problems;
+}
+
+const byName = Map.groupBy(definedKernels(), ({ name }) => name);
 for (const [name, kernels] of byName) {
   Deno.test({
     name: `every entry point of ${name} compiles`,
@@ -41,7 +83,11 @@ for (const [name, kernels] of byName) {
     async fn() {
       const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
       for (const { source, entryPoints } of kernels) {
-        const problems = await problemsOf(device, { source, entryPoints: entryPoints.keys() }, files);
+        const problems = await problemsOf(
+          device,
+          { source, entryPoints: entryPoints.keys() },
+          files,
+        );
         assertEquals(problems, []);
       }
       device.destroy();

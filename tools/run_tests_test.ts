@@ -1,7 +1,7 @@
 /** The test runner counts tests, steps, skips and runs that break off. @module */
 
 import { assertEquals } from "@std/assert";
-import { countTests, summarize } from "./run_tests.ts";
+import { countTests, crashedAtExit, summarize } from "./run_tests.ts";
 
 const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="deno test" tests="7" failures="1" errors="0" time="0.151">
@@ -20,6 +20,14 @@ Deno.test("countTests() counts a run that broke off as a failure", () => {
   assertEquals(countTests("", 1), { passed: 0, failed: 1, skipped: 0 });
   const allPassed = `<testsuites name="deno test" tests="3" failures="0" errors="0">`;
   assertEquals(countTests(allPassed, 1), { passed: 3, failed: 1, skipped: 0 });
+});
+
+Deno.test("crashedAtExit() excuses a signal only after a complete report without failures", () => {
+  const passed = `<testsuites name="deno test" tests="3" failures="0" errors="0">\n</testsuites>\n`;
+  assertEquals(crashedAtExit(passed, { signal: "SIGABRT" }), true);
+  assertEquals(crashedAtExit(passed, { signal: null }), false);
+  assertEquals(crashedAtExit(passed.slice(0, 40), { signal: "SIGABRT" }), false);
+  assertEquals(crashedAtExit(REPORT, { signal: "SIGABRT" }), false);
 });
 
 Deno.test("summarize() names skipped tests only where there are some", () => {

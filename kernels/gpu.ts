@@ -81,6 +81,7 @@ export class Gpu implements Disposable {
   #pass: GPUComputePassEncoder | undefined;
   readonly #readBuffers: GPUBuffer[] = [];
   readonly #recent = new Set<string>();
+  readonly #operations = new Set<string>();
   #failure: GpuError | undefined;
   #dispatches = 0;
   #submits = 0;
@@ -208,6 +209,7 @@ export class Gpu implements Disposable {
     this.#pass.setBindGroup(0, group, offsets);
     this.#pass.dispatchWorkgroups(...workgroups);
     this.#recent.add(operation);
+    this.#operations.add(operation);
     this.#dispatches++;
   }
 
@@ -328,6 +330,11 @@ export class Gpu implements Disposable {
    */
   stats(): GpuStats {
     return { ...this.#pool.stats(), dispatches: this.#dispatches, submits: this.#submits };
+  }
+
+  /** Kernels and entry points that were dispatched so far, each as `kernel.entryPoint`. */
+  get operations(): ReadonlySet<string> {
+    return this.#operations;
   }
 
   /** Destroys every buffer and the device. */

@@ -22,13 +22,14 @@ export interface CommandOutcome {
 export async function runCommand(...args: readonly string[]): Promise<CommandOutcome> {
   const { log, error } = console;
   const lines = { stdout: "", stderr: "" };
-  console.log = (line: unknown) => void (lines.stdout += `${line}\n`);
-  console.error = (line: unknown) => void (lines.stderr += `${line}\n`);
+  Object.assign(console, {
+    log: (line: unknown) => void (lines.stdout += `${line}\n`),
+    error: (line: unknown) => void (lines.stderr += `${line}\n`),
+  });
   try {
     return { code: await main(args), ...lines };
   } finally {
-    console.log = log;
-    console.error = error;
+    Object.assign(console, { log, error });
   }
 }
 

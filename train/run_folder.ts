@@ -203,9 +203,14 @@ export class RunFolder {
     return new StageFolder(join(this.path, name));
   }
 
-  /** Removes the run's folder if no stage has come as far as its log, so that a refused start leaves nothing behind. */
+  /** Removes the run's folder if no stage has come as far as a step, so that a refused start leaves nothing behind. */
   async discardUnstarted(): Promise<void> {
-    for (const name of STAGE_NAMES) if (await statOf(this.stage(name).logFile)) return;
+    for (const name of STAGE_NAMES) {
+      const { logFile } = this.stage(name);
+      // The first line is about the start.
+      const text = await statOf(logFile) ? await Deno.readTextFile(logFile) : "";
+      if (text.trim().split("\n").length > 1) return;
+    }
     await Deno.remove(this.path, { recursive: true });
   }
 

@@ -2,7 +2,7 @@
 
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import { UserError } from "../errors.ts";
-import type { Dataset, LoadedImages, LoadOptions } from "./dataset.ts";
+import type { Dataset, LoadedImages, LoadImagesOptions } from "./dataset.ts";
 import { type Batch, BatchLoader, type BatchLoaderOptions } from "./loader.ts";
 
 /** A data set in memory whose images are one pixel: index, seed and epoch. */
@@ -22,7 +22,7 @@ class Numbers implements Dataset {
     return String(index);
   }
 
-  async load(indices: ArrayLike<number>, options: LoadOptions = {}): Promise<LoadedImages> {
+  async load(indices: ArrayLike<number>, options: LoadImagesOptions = {}): Promise<LoadedImages> {
     this.loads++;
     const used = Array.from(indices, (index) => this.broken.has(index) ? index + 1 : index);
     // Later batches are done sooner.

@@ -12,9 +12,19 @@ import {
   conv2dWeightGradient,
 } from "../kernels/conv2d.ts";
 import { Gpu } from "../kernels/gpu.ts";
-import { acquireNumbers, measureRate, printRate } from "./rate.ts";
+import { acquireNumbers, type Passes, printPasses } from "./rate.ts";
 
-function geometry(
+/**
+ * Describes a convolution as the models use it: padded to keep the size, or to halve it.
+ *
+ * @param batch Images.
+ * @param size Height and width.
+ * @param channels Of input and output.
+ * @param extent Height and width of the kernel.
+ * @param stride Step.
+ * @returns Its extents.
+ */
+export function geometry(
   batch: number,
   size: number,
   channels: readonly [inputs: number, outputs: number],
@@ -50,23 +60,36 @@ const GEOMETRIES: readonly Conv2dGeometry[] = [
   geometry(32, 4, [64, 64], 3, 1),
 ];
 
-using gpu = await Gpu.open();
-console.log(gpu.adapter.name);
-for (const sizes of GEOMETRIES) {
+/**
+ * Opens the passes of a convolution.
+ *
+ * @param gpu The device.
+ * @param sizes Extents, stride and padding.
+ * @returns The passes over buffers of their own.
+ */
+export function conv2dPasses(gpu: Gpu, sizes: Conv2dGeometry): Passes {
   const { batch, height, width, inputs, outputs, kernel, stride } = sizes;
   const { outHeight, outWidth } = conv2dOutputSize(sizes);
   const x = acquireNumbers(gpu, batch * height * width * inputs);
   const y = acquireNumbers(gpu, batch * outHeight * outWidth * outputs);
   const weight = acquireNumbers(gpu, kernel[0] * kernel[1] * inputs * outputs);
-  const operations = 2 * (y.bytes / 4) * inputs * kernel[0] * kernel[1];
-  const name = `${kernel.join("x")}/${stride} [${[batch, height, width, inputs]}] -> ${outputs}`;
-  const passes: Record<string, () => void> = {
-    forward: () => conv2dForward(gpu, { x, weight, y }, sizes),
-    "input gradient": () => conv2dInputGradient(gpu, { dy: y, weight, dx: x }, sizes),
-    "weight gradient": () => conv2dWeightGradient(gpu, { x, dy: y, dweight: weight }, sizes),
+  return {
+    name: `${kernel.join("x")}/${stride} [${[batch, height, width, inputs]}] -> ${outputs}`,
+    operations: 2 * (y.bytes / 4) * inputs * kernel[0] * kernel[1],
+    record: {
+      forward: () => conv2dForward(gpu, { x, weight, y }, sizes),
+      "input gradient": () => conv2dInputGradient(gpu, { dy: y, weight, dx: x }, sizes),
+      "weight gradient": () => conv2dWeightGradient(gpu, { x, dy: y, dweight: weight }, sizes),
+    },
+    [Symbol.dispose]: () => [x, y, weight].forEach((slice) => gpu.release(slice)),
   };
-  for (const [pass, record] of Object.entries(passes)) {
-    printRate(`${name} ${pass}`, await measureRate(gpu, operations, record));
+}
+
+if (import.meta.main) {
+  using gpu = await Gpu.open();
+  console.log(gpu.adapter.name);
+  for (const sizes of GEOMETRIES) {
+    using passes = conv2dPasses(gpu, sizes);
+    await printPasses(gpu, passes);
   }
-  for (const slice of [x, y, weight]) gpu.release(slice);
 }

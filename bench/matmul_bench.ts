@@ -6,7 +6,7 @@
 
 import { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
-import { acquireNumbers, measureRate, printRate } from "./rate.ts";
+import { acquireNumbers, type Passes, printPasses } from "./rate.ts";
 
 /** Rows, inputs and outputs of linear layers: transformer blocks, head, 1×1 convolutions, one decoding step. */
 const LAYERS = [
@@ -20,47 +20,61 @@ const LAYERS = [
   [1, 512, 1024],
 ] as const;
 
-using gpu = await Gpu.open();
-console.log(gpu.adapter.name);
-for (const [rows, inputs, outputs] of LAYERS) {
+/**
+ * Opens the passes of a linear layer.
+ *
+ * @param gpu The device.
+ * @param sizes Rows, inputs and outputs.
+ * @returns The passes over buffers of their own.
+ */
+export function linearPasses(gpu: Gpu, sizes: readonly [number, number, number]): Passes {
+  const [rows, inputs, outputs] = sizes;
   const x = acquireNumbers(gpu, rows * inputs);
   const weight = acquireNumbers(gpu, outputs * inputs);
   const y = acquireNumbers(gpu, rows * outputs);
-  const operations = 2 * rows * inputs * outputs;
-  const name = `${rows} x ${inputs} -> ${outputs}`;
-  const passes: Record<string, () => void> = {
-    forward: () =>
-      matmul(gpu, {
-        a: { slice: x },
-        b: { slice: weight },
-        c: { slice: y },
-        rows,
-        columns: outputs,
-        inner: inputs,
-        transposeB: true,
-      }),
-    "input gradient": () =>
-      matmul(gpu, {
-        a: { slice: y },
-        b: { slice: weight },
-        c: { slice: x },
-        rows,
-        columns: inputs,
-        inner: outputs,
-      }),
-    "weight gradient": () =>
-      matmul(gpu, {
-        a: { slice: y },
-        b: { slice: x },
-        c: { slice: weight },
-        rows: outputs,
-        columns: inputs,
-        inner: rows,
-        transposeA: true,
-      }),
+  return {
+    name: `linear ${rows} x ${inputs} -> ${outputs}`,
+    operations: 2 * rows * inputs * outputs,
+    record: {
+      forward: () =>
+        matmul(gpu, {
+          a: { slice: x },
+          b: { slice: weight },
+          c: { slice: y },
+          rows,
+          columns: outputs,
+          inner: inputs,
+          transposeB: true,
+        }),
+      "input gradient": () =>
+        matmul(gpu, {
+          a: { slice: y },
+          b: { slice: weight },
+          c: { slice: x },
+          rows,
+          columns: inputs,
+          inner: outputs,
+        }),
+      "weight gradient": () =>
+        matmul(gpu, {
+          a: { slice: y },
+          b: { slice: x },
+          c: { slice: weight },
+          rows: outputs,
+          columns: inputs,
+          inner: rows,
+          transposeA: true,
+        }),
+    },
+    [Symbol.dispose]: () => [x, weight, y].forEach((slice) => gpu.release(slice)),
   };
-  for (const [pass, record] of Object.entries(passes)) {
-    printRate(`linear ${name} ${pass}`, await measureRate(gpu, operations, record));
+}
+
+if (import.meta.main) {
+  using gpu = await Gpu.open();
+  console.log(gpu.adapter.name);
+  for (const sizes of LAYERS) {
+    using passes = linearPasses(gpu, sizes);
+    await printPasses(gpu, passes);
   }
-  for (const slice of [x, weight, y]) gpu.release(slice);
 }

@@ -15,10 +15,7 @@ import { ModuleContext } from "../nn/module.ts";
 import { quantize } from "../nn/quantizer.ts";
 import { Tape } from "../nn/tape.ts";
 import { Parameter, type Tensor } from "../nn/tensor.ts";
-
-/** Products of tokens, codes and dimensions: logits twice; backward logits twice, straight-through twice, two gradients. */
-const FORWARD_PRODUCTS = 2;
-const BACKWARD_PRODUCTS = 6;
+import { QUANTIZER_PRODUCTS } from "./quantizer_products.ts";
 
 const flags = parseArgs(Deno.args, {
   string: ["codes", "dimensions", "tokens", "runs", "scale"],
@@ -87,6 +84,6 @@ for (let run = 0; run < runs; run++) {
   );
   if (run === 0) console.log(`entropy loss ${(await entropyLoss!.read())[0]}`);
 }
-report("forward", forward, FORWARD_PRODUCTS);
-report("backward", backward, BACKWARD_PRODUCTS);
+report("forward", forward, QUANTIZER_PRODUCTS.forward);
+report("backward", backward, QUANTIZER_PRODUCTS.backward);
 console.log(`peak memory ${await peakMemoryMiB()} MiB`);

@@ -4,19 +4,58 @@ import { cpuUsage } from "node:process";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Slice } from "../kernels/slice.ts";
 
-/** What {@linkcode measureRate} found. */
-export interface Rate {
-  /** Billions of operations a second of wall time, best of the batches. */
-  gflops: number;
-  /** The same a second of processor time times the processors: what a quiet software adapter would reach, whatever else runs. */
-  quietGflops: number;
+/** What {@linkcode measureTime} found. */
+export interface Time {
+  /** Wall time of one repetition in milliseconds, best of the batches. */
+  ms: number;
+  /** Processor time of one repetition in milliseconds, best of the batches. */
+  processorMs: number;
   /** Duration of the first run, compilation included, in milliseconds. */
   firstMs: number;
 }
 
-/** Each batch does about this many operations, so that the wait at its end weighs little. */
-const BATCH_OPERATIONS = 4e9;
+/** What {@linkcode measureRate} found. */
+export interface Rate extends Time {
+  /** Billions of operations a second of wall time, best of the batches. */
+  gflops: number;
+  /** The same a second of processor time times the processors: what a quiet software adapter would reach, whatever else runs. */
+  quietGflops: number;
+}
+
+/** Each batch takes about this long, so that the wait at its end weighs little. */
+const BATCH_MS = 150;
 const BATCHES = 3;
+
+/**
+ * Measures how long work takes, many repetitions a wait.
+ *
+ * @param gpu The device.
+ * @param record Records one repetition.
+ * @returns The times.
+ */
+export async function measureTime(gpu: Gpu, record: () => void): Promise<Time> {
+  const run = async (repetitions: number): Promise<{ ms: number; processorMs: number }> => {
+    const begin = performance.now();
+    const before = cpuUsage();
+    for (let i = 0; i < repetitions; i++) record();
+    await gpu.settle();
+    const { user, system } = cpuUsage(before);
+    return {
+      ms: (performance.now() - begin) / repetitions,
+      processorMs: (user + system) / 1000 / repetitions,
+    };
+  };
+  const { ms: firstMs } = await run(1);
+  const trial = await run(2);
+  const repetitions = Math.max(2, Math.min(400, Math.ceil(BATCH_MS / trial.ms)));
+  const best = { ...trial, firstMs };
+  for (let batch = 0; batch < BATCHES; batch++) {
+    const { ms, processorMs } = await run(repetitions);
+    best.ms = Math.min(best.ms, ms);
+    best.processorMs = Math.min(best.processorMs, processorMs);
+  }
+  return best;
+}
 
 /**
  * Measures how fast work runs, many repetitions a wait.
@@ -31,42 +70,39 @@ export async function measureRate(
   operations: number,
   record: () => void,
 ): Promise<Rate> {
-  const start = performance.now();
-  record();
-  await gpu.settle();
-  const firstMs = performance.now() - start;
-  const repetitions = Math.max(2, Math.min(400, Math.ceil(BATCH_OPERATIONS / operations)));
-  let wallMs = Infinity;
-  let processorMs = Infinity;
-  for (let batch = 0; batch < BATCHES; batch++) {
-    const begin = performance.now();
-    const before = cpuUsage();
-    for (let i = 0; i < repetitions; i++) record();
-    await gpu.settle();
-    wallMs = Math.min(wallMs, performance.now() - begin);
-    const { user, system } = cpuUsage(before);
-    processorMs = Math.min(processorMs, (user + system) / 1000);
-  }
-  const total = operations * repetitions / 1e6;
+  const time = await measureTime(gpu, record);
   return {
-    gflops: total / wallMs,
-    quietGflops: total / processorMs * navigator.hardwareConcurrency,
-    firstMs,
+    ...time,
+    gflops: operations / 1e6 / time.ms,
+    quietGflops: operations / 1e6 / time.processorMs * navigator.hardwareConcurrency,
   };
 }
 
+/** The passes of an op that all do the same number of operations. */
+export interface Passes extends Disposable {
+  /** The op and its sizes. */
+  readonly name: string;
+  /** Floating-point operations of each pass. */
+  readonly operations: number;
+  /** Records one repetition of a pass. */
+  readonly record: Readonly<Record<string, () => void>>;
+}
+
 /**
- * Prints a line of a table of rates.
+ * Measures passes and prints a line for each.
  *
- * @param name What ran.
- * @param rate How fast.
+ * @param gpu The device.
+ * @param passes What runs.
  */
-export function printRate(name: string, { gflops, quietGflops, firstMs }: Rate): void {
-  console.log(
-    `${name.padEnd(44)} ${gflops.toFixed(1).padStart(7)} GFLOP/s  ${
-      quietGflops.toFixed(1).padStart(7)
-    } by processor time  first ${firstMs.toFixed(0).padStart(5)} ms`,
-  );
+export async function printPasses(gpu: Gpu, passes: Passes): Promise<void> {
+  for (const [pass, record] of Object.entries(passes.record)) {
+    const { gflops, quietGflops, firstMs } = await measureRate(gpu, passes.operations, record);
+    console.log(
+      `${`${passes.name} ${pass}`.padEnd(44)} ${gflops.toFixed(1).padStart(7)} GFLOP/s  ${
+        quietGflops.toFixed(1).padStart(7)
+      } by processor time  first ${firstMs.toFixed(0).padStart(5)} ms`,
+    );
+  }
 }
 
 /**

@@ -11,7 +11,7 @@ import { clamp } from "../nn/activation.ts";
 import { add, detach } from "../nn/math.ts";
 import { Adam } from "../nn/optim.ts";
 import { Tape } from "../nn/tape.ts";
-import type { Operand, Parameter, Tensor } from "../nn/tensor.ts";
+import { type Operand, Parameter, type Tensor } from "../nn/tensor.ts";
 import type { CheckpointEntry } from "./checkpoint.ts";
 import { readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
@@ -73,6 +73,8 @@ export class TokenizerLearner implements Disposable {
   readonly #gpu: Gpu;
   readonly #options: TokenizerLearnerOptions;
   readonly #sums = new GradientAccumulator();
+  /** What the reference keeps of its averages beside them: decay and number of updates. */
+  readonly #averageState: Readonly<Record<"decay" | "num_updates", Parameter>>;
 
   /**
    * Makes everything with initial weights.
@@ -96,6 +98,8 @@ export class TokenizerLearner implements Disposable {
     this.discriminatorOptimizer = new Adam(this.discriminator.namedParameters(DISCRIMINATOR), {
       betas: BETAS,
     });
+    const scalar = (): Parameter => new Parameter(gpu, [], { trainable: false });
+    this.#averageState = { decay: scalar(), "num_updates": scalar() };
     if (options.emaDecay !== null) this.averages = this.#startAverages(options.emaDecay);
   }
 
@@ -219,8 +223,16 @@ export class TokenizerLearner implements Disposable {
       ...this.discriminator.namedParameters(DISCRIMINATOR),
     ]);
     for (const [name, parameter] of weights) yield { name, parameter };
-    for (const [name, parameter] of this.averages?.averages() ?? []) {
-      yield { name: averageName(name), parameter, layout: weights.get(name)! };
+    if (this.averages) {
+      for (const [name, parameter] of this.averages.averages()) {
+        yield { name: averageName(name), parameter, layout: weights.get(name)! };
+      }
+      // The configuration decides them, whatever a loaded checkpoint says.
+      const { decay, num_updates } = this.#averageState;
+      decay.write(Float32Array.of(this.averages.decay));
+      num_updates.write(Float32Array.of(this.averages.updates));
+      yield { name: averageName("decay"), parameter: decay };
+      yield { name: averageName("num_updates"), parameter: num_updates };
     }
     for (const [name, parameter] of this.losses.state()) yield { name, parameter };
     const optimizers = {
@@ -238,6 +250,7 @@ export class TokenizerLearner implements Disposable {
   /** Gives every buffer back. */
   [Symbol.dispose](): void {
     this.#sums[Symbol.dispose]();
+    for (const scalar of Object.values(this.#averageState)) scalar[Symbol.dispose]();
     this.averages?.[Symbol.dispose]();
     this.generatorOptimizer[Symbol.dispose]();
     this.discriminatorOptimizer[Symbol.dispose]();

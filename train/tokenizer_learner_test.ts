@@ -1,6 +1,7 @@
 /** Tests of a step of stage I: micro-batches, steps that are not finite, options of the losses, names. @module */
 
 import { assert, assertEquals } from "@std/assert";
+import officialKeys from "../tests/golden/keys_tokenizer_16384.json" with { type: "json" };
 import type { Gpu } from "../kernels/gpu.ts";
 import { assertClose, type Tolerance } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
@@ -158,3 +159,40 @@ gpuTest("TokenizerLearner.evaluate() changes no weight and clamps reconstruction
   assert(pixels.every((value) => value >= -1 && value <= 1));
   assert(Object.values(metrics).every(Number.isFinite));
 });
+
+gpuTest(
+  "TokenizerLearner.entries() has exactly the reference's names and shapes of axes",
+  (gpu) => {
+    // The published tokenizer at 1/16 of its channels: the same levels, blocks and attentions.
+    using learner = open(
+      gpu,
+      ...[
+        "resolution=32",
+        "ch=8",
+        "ch_mult=[1, 1, 2, 2, 4]",
+        "num_res_blocks=4",
+        "attn_resolutions=[2]",
+      ]
+        .map((text) => `model.ddconfig.${text}`),
+      ...["disc_num_layers=3", "disc_ndf=4", "perceptual_weight=0"]
+        .map((text) => `model.lossconfig.${text}`),
+    );
+    const rank: Record<string, number> = {};
+    const own: string[] = [];
+    for (const { name, parameter } of learner.entries()) {
+      if (/^(optimizer|loss\.lecam_ema)\./.test(name)) own.push(name);
+      else rank[name] = parameter.shape.length;
+    }
+    const expected = Object.entries(officialKeys).filter(([name]) =>
+      !name.startsWith("loss.perceptual_loss.")
+    );
+    assertEquals(rank, Object.fromEntries(expected.map(([name, shape]) => [name, shape.length])));
+    const trained = Object.keys(rank).filter((name) =>
+      !/^model_ema|running_|num_batches_tracked/.test(name)
+    );
+    assertEquals(own.length, 2 + 2 * trained.length);
+    assert(own.includes("loss.lecam_ema.logits_real_ema"));
+    assert(own.includes("optimizer.generator.quantize.embedding.weight.exp_avg_sq"));
+    assert(own.includes("optimizer.discriminator.loss.discriminator.main.0.weight.exp_avg"));
+  },
+);

@@ -37,4 +37,7 @@ gpuTest("live, pooled and peak bytes add up", async () => {
   assertEquals(gpu.stats().peakBytes, 2048 + 1024 + 256);
   gpu.release(y);
   assertEquals(gpu.stats().liveBytes, 0);
+  gpu.trim();
+  gpu.release(gpu.acquire(256));
+  assertEquals(gpu.stats().peakBytes, 2048 + 1024 + 256, "the peak stays");
 });

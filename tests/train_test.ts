@@ -1,0 +1,211 @@
+/** What a trained run leaves: checkpoints, cached tokens, and samples that depend on class and seed alone. @module */
+
+import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import type { Gpu } from "../kernels/gpu.ts";
+import { Tape } from "../nn/tape.ts";
+import { selectClasses } from "../train/commands/sample.ts";
+import { asTokenizer, parseConfig, resolveConfig } from "../train/config/mod.ts";
+import type { Dataset } from "../train/data/dataset.ts";
+import { openImageFolder } from "../train/data/folder.ts";
+import { sampleImages } from "../train/drawing.ts";
+import { UserError } from "../train/errors.ts";
+import { openTokenizer, openTransformer } from "../train/open_models.ts";
+import { RunFolder } from "../train/run_folder.ts";
+import { cacheTokens } from "../train/tokenize.ts";
+import { TokenBatches } from "../train/tokens.ts";
+import {
+  countingSignal,
+  readCheckpoint,
+  readLog,
+  runTest,
+  trainStage,
+  type Workspace,
+} from "./tiny_run.ts";
+
+/** Trains both stages for two steps. */
+async function trainBoth(gpu: Gpu, workspace: Workspace): Promise<RunFolder> {
+  const { runs, tokenizerConfig, transformerConfig } = workspace;
+  const run = `${runs}/run`;
+  const overrides = ["trainer.max_steps=2", "trainer.image_every_n_steps=1000"];
+  for (const config of [tokenizerConfig, transformerConfig]) {
+    assert(await trainStage(gpu, config, { run, overrides }));
+  }
+  return new RunFolder(run);
+}
+
+runTest(
+  "a checkpoint says where its run stands and how it is configured",
+  async (gpu, workspace) => {
+    const { runs, tokenizerConfig } = workspace;
+    const run = `${runs}/run`;
+    const said: string[] = [];
+    const signal = countingSignal((steps) => steps === 4);
+    const overrides = ["trainer.accumulate_grad_batches=2", "trainer.max_steps=7"];
+    await trainStage(gpu, tokenizerConfig, {
+      run,
+      overrides,
+      signal,
+      writeLine: (line) => void said.push(line),
+    });
+    const path = `${run}/tokenizer/checkpoints/step-00000004.safetensors`;
+    const { metadata, shapes } = await readCheckpoint(path);
+    const { config, generator_steps, discriminator_steps, ...rest } = metadata;
+    const perceptual =
+      "perceptual loss: LPIPS on a random VGG16 (seed 0, 2-2-2-2-2 channels), as no weights are configured";
+    // Four steps of two batches, of which an epoch has five.
+    assertEquals(rest, {
+      format: "tessera.tokenizer",
+      step: "4",
+      epoch: "1",
+      batch_in_epoch: "3",
+      seed: "3",
+      perceptual_network: perceptual,
+    });
+    assert(said.includes(perceptual));
+    const [start] = (await Deno.readTextFile(`${run}/tokenizer/log.jsonl`)).split("\n");
+    assertEquals(JSON.parse(start!).perceptual_network, perceptual);
+    const kept = asTokenizer(resolveConfig(parseConfig(config!, "kept"))).config;
+    assertEquals([kept.trainer.maxSteps, kept.data.params.batchSize], [7, 2]);
+    assertEquals(await Deno.readTextFile(`${run}/tokenizer/config.yaml`), config);
+    assertEquals(new Set(Object.values(JSON.parse(generator_steps!))), new Set([4]));
+    assertEquals(new Set(Object.values(JSON.parse(discriminator_steps!))), new Set([4]));
+    const outputsInputsHeightWidth = [4, 3, 4, 4];
+    const name = "loss.discriminator.main.0.weight";
+    assertEquals(shapes[name], outputsInputsHeightWidth);
+    assertEquals(shapes[`optimizer.discriminator.${name}.exp_avg`], outputsInputsHeightWidth);
+    assertEquals(shapes[`model_ema.${name.replaceAll(".", "")}`], outputsInputsHeightWidth);
+    const log = await readLog(`${run}/tokenizer`);
+    assertEquals(
+      log.filter((line) => "total_loss" in line).map(({ step, epoch }) => [step, epoch]),
+      [
+        [1, 0],
+        [2, 0],
+        [3, 0],
+        [4, 1],
+      ],
+    );
+  },
+);
+
+/** A data set that counts the images it loads. */
+function counted(dataset: Dataset): Dataset & { loads: number } {
+  const counting = {
+    ...dataset,
+    classNames: dataset.classNames,
+    length: dataset.length,
+    resolution: dataset.resolution,
+    loads: 0,
+    label: (index: number) => dataset.label(index),
+    name: (index: number) => dataset.name(index),
+    load: (indices: ArrayLike<number>) => {
+      counting.loads += indices.length;
+      return dataset.load(indices);
+    },
+    reportSkipped: () => dataset.reportSkipped(),
+    [Symbol.dispose]: () => dataset[Symbol.dispose](),
+  };
+  return counting;
+}
+
+runTest("cacheTokens() encodes once for a tokenizer and a data set", async (gpu, workspace) => {
+  const run = await trainBoth(gpu, workspace);
+  const opened = await openTokenizer(gpu, run.stage("tokenizer"));
+  using tokenizer = opened.tokenizer;
+  const { checkpoint } = opened;
+  const open = (split: "train" | "validation", resolution = 16): Dataset & { loads: number } =>
+    counted(openImageFolder(workspace.images, { split, resolution, workers: 0, warn: () => {} }));
+  using train = open("train");
+  using validation = open("validation");
+  const path = run.stage("transformer").tokensFile;
+  const shared = { gpu, tokenizer, checkpoint, batchSize: 4, path };
+  const encoded: number[] = [];
+  const cache = (data = { train, validation }) =>
+    cacheTokens({ ...shared, ...data, onEncode: (images) => void encoded.push(images) });
+
+  // Training has encoded the same images.
+  const kept = await cache();
+  assertEquals([kept.encoded, train.loads, encoded.length], [false, 0, 0]);
+  assertEquals([kept.tokensPerImage, kept.train.tokens.length], [64, 640]);
+  assertEquals([...kept.train.labels], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
+  for (const index of [0, 7, 9]) {
+    const { images } = await train.load([index]);
+    using tape = new Tape(gpu, { record: false });
+    const tokens = await tokenizer.tokenize(tape.input(images, [1, 16, 16, 3])).readIndices();
+    assertEquals(kept.train.tokens.slice(64 * index, 64 * (index + 1)), tokens);
+  }
+  using largeTrain = open("train", 32);
+  using largeValidation = open("validation", 32);
+  const sized = await cache({ train: largeTrain, validation: largeValidation });
+  assertEquals([sized.encoded, sized.tokensPerImage], [true, 256]);
+  const again = await cache();
+  assertEquals([again.encoded, again.train], [true, kept.train]);
+  assertEquals(encoded, [12, 12]);
+
+  await Deno.writeFile(checkpoint, new Uint8Array(1), { append: true });
+  const other = await cache();
+  assertEquals([other.encoded, (await cache()).encoded], [true, false]);
+});
+
+Deno.test("TokenBatches takes each image once an epoch, in an order of its own", () => {
+  const tokens = Uint32Array.from({ length: 14 }, (_, i) => i);
+  const labels = Uint32Array.from({ length: 7 }, (_, i) => 10 + i);
+  const options = { batchSize: 2, seed: 1, tokensPerImage: 2 };
+  const batches = new TokenBatches({ tokens, labels }, options);
+  assertEquals(batches.batchesPerEpoch, 3);
+  const epochs = [0, 1].map((epoch) =>
+    [0, 1, 2].flatMap((i) => [...batches.batch(3 * epoch + i).labels])
+  );
+  assertEquals(epochs.map((seen) => new Set(seen).size), [6, 6]);
+  assertNotEquals(epochs[0], epochs[1]);
+  const fourth = new TokenBatches({ tokens, labels }, options).batch(4);
+  assertEquals(fourth, batches.batch(4));
+  assertEquals(fourth.epoch, 1);
+  const pairs = [...fourth.labels].flatMap((label) => [2 * (label - 10), 2 * (label - 10) + 1]);
+  assertEquals([...fourth.tokens], pairs);
+  assertThrows(
+    () => new TokenBatches({ tokens, labels }, { ...options, batchSize: 8 }),
+    UserError,
+    "Cannot make a batch of 8 images: expected at least as many in the data set, found 7",
+  );
+});
+
+runTest(
+  "sampleImages() draws what class and seed say, whatever the batch",
+  async (gpu, workspace) => {
+    const run = await trainBoth(gpu, workspace);
+    const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));
+    using tokenizer = openedTokenizer;
+    const opened = await openTransformer(gpu, run.stage("transformer"));
+    using transformer = opened.transformer;
+    assertEquals(opened.classNames, ["cats", "dogs"]);
+    const sample = async (classes: number[], seeds: number[], batchSize: number, guidance = 2) => {
+      const { pixels } = await sampleImages({ gpu, tokenizer, transformer }, {
+        ...{ classes, seeds, batchSize, guidance, temperature: 1.1, topK: 12, topP: 0.95 },
+      });
+      const size = pixels.length / classes.length;
+      return classes.map((_, i) => pixels.slice(i * size, (i + 1) * size));
+    };
+    const classes = [0, 1, 1];
+    const seeds = [5, 6, 2 ** 40];
+    for (const guidance of [1, 2]) {
+      const images = await sample(classes, seeds, 3, guidance);
+      assertEquals(await sample(classes, seeds, 3, guidance), images);
+      assertEquals(await sample(classes, seeds, 1, guidance), images);
+      assertEquals(await sample(classes, seeds, 2, guidance), images);
+      const reversed = await sample(classes.toReversed(), seeds.toReversed(), 2, guidance);
+      assertEquals(reversed.toReversed(), images);
+      const others = await sample(classes, seeds.map((seed) => seed + 1), 3, guidance);
+      for (const [i, image] of images.entries()) assertNotEquals(others[i], image);
+    }
+  },
+);
+
+Deno.test("selectClasses() takes names, numbers and all", () => {
+  const names = ["cats", "dogs", "7"];
+  assertEquals(selectClasses(undefined, names), [0, 1, 2]);
+  assertEquals(selectClasses("all", names), [0, 1, 2]);
+  assertEquals(selectClasses("dogs, 0,7", names), [1, 0, 2]);
+  for (const text of ["3", "birds", "-1", "1.5", ",", ""]) {
+    assertThrows(() => selectClasses(text, names), UserError, "Cannot sample");
+  }
+});

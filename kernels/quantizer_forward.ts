@@ -7,7 +7,6 @@
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import exponential from "./quantizer_exponential.wgsl" with { type: "text" };
 import source from "./quantizer_forward.wgsl" with { type: "text" };
 import {
   codeRanges,
@@ -18,12 +17,13 @@ import {
 } from "./quantizer_plan.ts";
 import { quantizerKernel } from "./quantizer_tiles.ts";
 import { type Slice, sliceRows, subslice } from "./slice.ts";
+import shared from "./quantizer_shared.wgsl" with { type: "text" };
 import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("quantizer", common, exponential, special, source);
+const kernel = defineKernel("quantizer", common, shared, special, source);
 
 /** Bytes of the statistics of a row, in one lane. */
-const STATISTICS_BYTES = 20;
+const STATISTICS_BYTES = 24;
 
 interface ForwardParams {
   rows?: number;

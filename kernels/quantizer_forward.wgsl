@@ -4,8 +4,6 @@ struct Params {
   rows: u32, codes: u32, parts: u32, firstCode: u32, accumulate: u32, scale: f32, inverseTemperature: f32,
 }
 
-struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMoment: f32 }
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> partials: array<Statistics>;          // (rows, parts)
 @group(0) @binding(2) var<storage, read_write> merged: array<Statistics>;      // (rows)
@@ -23,15 +21,18 @@ struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMomen
 @group(0) @binding(2) var<storage, read_write> entropyTerms: array<f32>;       // (codes)
 
 fn combine(a: Statistics, b: Statistics) -> Statistics {
-  let equal = abs(a.maximum - b.maximum) <= 0x1p-25;
-  let takeB = select(b.maximum > a.maximum, b.code < a.code, equal);
-  let maximum = select(a.maximum, b.maximum, takeB);
+  let maximum = max(a.maximum, b.maximum);
   let da = a.maximum - maximum;
   let db = b.maximum - maximum;
+  let bestA = a.best + da;
+  let bestB = b.best + db;
+  let equal = abs(bestA - bestB) <= 0x1p-25;
+  let takeB = select(bestB > bestA, b.code < a.code, equal);
   let fa = decay(da * params.inverseTemperature);
   let fb = decay(db * params.inverseTemperature);
   return Statistics(
     maximum,
+    select(bestA, bestB, takeB),
     select(a.code, b.code, takeB),
     decay(da) * a.sum + decay(db) * b.sum,
     fa * a.sharpSum + fb * b.sharpSum,

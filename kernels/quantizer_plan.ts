@@ -23,6 +23,9 @@ export type QuantizerTerms = Pick<
 /** Workgroups that keep an adapter busy. */
 const SOFTWARE_WORKGROUPS = 16;
 const GPU_WORKGROUPS = 1024;
+/** Tokens times codes times dimensions from which larger tiles pay on a software adapter. */
+const LARGE_PRODUCTS = 2 ** 28;
+const HUGE_PRODUCTS = 2 ** 33;
 
 /**
  * Chooses the register tile of a pass.
@@ -34,17 +37,18 @@ const GPU_WORKGROUPS = 1024;
  */
 export function quantizerTile(gpu: Gpu, size: QuantizerSize, terms: QuantizerTerms): QuantizerTile {
   const { rows, codes, dimensions } = size;
-  const { software } = gpu.adapter;
-  let columns = software ? 16 : 4;
-  if (terms.straightThrough) columns /= 2;
-  while (columns > 2 && columns * gpu.threads > codes) columns /= 2;
-  const tileRows = software ? 16 : 8;
-  return {
-    ...terms,
-    rows: rows < tileRows ? 4 : tileRows,
-    codes: columns,
-    vector: dimensions % 4 === 0,
-  };
+  const tile = gpu.adapter.software
+    ? softwareTile(rows * codes * dimensions, terms.straightThrough)
+    : { rows: 8, codes: terms.straightThrough ? 2 : 4 };
+  while (tile.codes > 2 && tile.codes * gpu.threads > codes) tile.codes /= 2;
+  if (rows < tile.rows) tile.rows = 4;
+  return { ...terms, ...tile, vector: dimensions % 4 === 0 };
+}
+
+/** Large tiles load less for each product and take seconds to compile, so that only large products are worth them. */
+function softwareTile(products: number, straightThrough: boolean): { rows: number; codes: number } {
+  if (products < LARGE_PRODUCTS) return { rows: 8, codes: 8 };
+  return { rows: 16, codes: straightThrough && products < HUGE_PRODUCTS ? 8 : 16 };
 }
 
 /** llvmpipe ends every loop of an invocation, without a word, after 65,535 iterations of all its loops together. */
@@ -119,7 +123,7 @@ const GPU_CHUNK = 2 ** 23;
  * Chooses how many codes the backward holds logit gradients of at a time.
  *
  * @param gpu The device.
- * @param size Extents; the chunk is smaller than tokens and codes together, but for a minimum of one step.
+ * @param size Extents; the chunk is at most four times tokens and codes together, but for a minimum of one step.
  * @param chunk `rows`: tokens of the chunk; `step`: codes that a workgroup computes at a time.
  * @returns A multiple of `step`.
  */
@@ -130,7 +134,7 @@ export function chunkCodes(
 ): number {
   const elements = Math.min(
     gpu.adapter.software ? SOFTWARE_CHUNK : GPU_CHUNK,
-    (size.rows + size.codes) * size.dimensions,
+    4 * (size.rows + size.codes) * size.dimensions,
     gpu.maxBindingBytes / 4,
   );
   return Math.max(1, Math.floor(elements / (chunk.rows * chunk.step))) * chunk.step;

@@ -21,6 +21,6 @@ gpuTest("splitLoop() keeps every loop shorter than llvmpipe ends it", (gpu) => {
 });
 
 gpuTest("chunkCodes() gives a small chunk where tokens and codes are few", (gpu) => {
-  const size = { rows: 64, codes: 128, dimensions: 4 };
-  assertEquals(chunkCodes(gpu, size, { rows: 64, step: 64 }), 64);
+  const size = { rows: 64, codes: 1024, dimensions: 4 };
+  assertEquals(chunkCodes(gpu, size, { rows: 64, step: 64 }), 256);
 });

@@ -7,7 +7,7 @@
 
 import common from "./common.wgsl" with { type: "text" };
 import { defineKernel, type Kernel } from "./kernel.ts";
-import exponential from "./quantizer_exponential.wgsl" with { type: "text" };
+import shared from "./quantizer_shared.wgsl" with { type: "text" };
 
 /** Shape of the register tile of one lane, and what a pass computes with it. */
 export interface QuantizerTile {
@@ -40,7 +40,7 @@ const SHARPENED = 4;
  */
 export function iterationsOf(tile: QuantizerTile, dimensions: number): number {
   const depth = tile.vector ? dimensions / 4 : dimensions;
-  return 1 + depth + (tile.sharp ? tile.rows * SHARPENED * (1 + 2 * depth) : 0);
+  return 1 + depth + (tile.sharp ? tile.rows * (1 + SHARPENED * (1 + 2 * depth)) : 0);
 }
 
 const kernels = new Map<string, Kernel>();
@@ -56,7 +56,7 @@ export function quantizerKernel(pass: QuantizerPass, tile: QuantizerTile): Kerne
   const key = `${pass} ${JSON.stringify(tile)}`;
   let kernel = kernels.get(key);
   if (!kernel) {
-    kernel = defineKernel("quantizer", common, exponential, prelude(tile), TEXTS[pass](tile));
+    kernel = defineKernel("quantizer", common, shared, prelude(tile), TEXTS[pass](tile));
     kernels.set(key, kernel);
   }
   return kernel;
@@ -175,87 +175,114 @@ ${each(tile.rows, (i) => row("a", "z", i) + (gradient ? `\n${row("b", "dzq", i)}
 }
 
 /**
- * Sharpens the logits of row `i` that count at the entropy's temperature: 1 / T amplifies what f32 rounds off a large logit. Defines
- * c0, c1, …: what is to be added to a logit minus another.
+ * Turns logits into differences from `m0`, `m1`, … (about the largest of each row), and sharpens those that count at the entropy's
+ * temperature: 1 / T amplifies what f32 rounds off a large logit. One loop serves all cells, as its text is long.
  */
-function sharpen(tile: QuantizerTile, i: number, maximum: string): string {
-  const { codes } = tile;
+function subtractMaxima(tile: QuantizerTile): string {
+  const { rows, codes, sharp } = tile;
+  const nears = (i: number): string =>
+    `var near${i} = 0u;\n` +
+    `if (abs(m${i}) > LARGE_LOGIT) { let threshold = -90.0 / params.inverseTemperature;\n` +
+    each(codes, (j) => `near${i} |= select(0u, ${1 << j}u, a${i}_${j} > threshold);`) + "}";
   return `
-${each(codes, (j) => `var c${j} = 0f;`)}
-if (abs(${maximum}) > LARGE_LOGIT) {
-let threshold = ${maximum} - 90.0 / params.inverseTemperature;
+${eachCell(tile, (i, j) => `a${i}_${j} -= m${i};`)}
+${
+    !sharp ? "" : `{
+${each(rows, nears)}
+if ((${Array.from({ length: rows }, (_, i) => `near${i}`).join(" | ")}) != 0u) {
+for (var i = 0u; i < ${rows}u; i++) {
 var near = 0u;
-${each(codes, (j) => `near |= select(0u, ${1 << j}u, a${i}_${j} > threshold);`)}
+var shift = 0f;
+${each(rows, (i) => `if (i == ${i}u) { near = near${i}; shift = m${i}; }`)}
 for (var left = ${SHARPENED}u; near != 0u && left > 0u; left--) {
 let j = firstTrailingBit(near);
 near &= near - 1u;
-let sharp = sharpLogit(r${i}, min(start + j * THREADS + lane, params.codes - 1u) * params.depth);
-${each(codes, (j) => `if (j == ${j}u) { a${i}_${j} = sharp.x; c${j} = sharp.y; }`)}
+let logit = sharpLogit(
+  min(row0 + i, params.rows - 1u) * params.depth,
+  min(start + j * THREADS + lane, params.codes - 1u) * params.depth,
+);
+let difference = (logit.x - shift) + logit.y;
+let cell = i * ${codes}u + j;
+${
+      eachCell(
+        tile,
+        (i, j) => `a${i}_${j} = select(a${i}_${j}, difference, cell == ${i * codes + j}u);`,
+      )
+    }
 }
-}`;
+}
+}
+}`
+  }`;
 }
 
 /** One pass over a range of codes: maximum, argmax, and sums of exponentials, by lane. */
 function statisticsText(tile: QuantizerTile): string {
-  const { codes, entropy, sharp } = tile;
+  const { rows, codes, entropy } = tile;
+  const raise = (i: number): string =>
+    `let d${i} = m${i}; ` + each(codes, (j) => `m${i} = max(m${i}, a${i}_${j});`);
   // Probabilities of logits closer than 2^-25 are equal in f32, and the lower index wins, as in the reference.
+  const take = (i: number, j: number): string =>
+    `{ let better = a${i}_${j} - b${i} > 0x1p-25; b${i} = select(b${i}, a${i}_${j}, better); n${i} = select(n${i}, k${j}, better); }`;
   const update = (i: number): string =>
     `{
-let before = m${i};
-${
-      !sharp
-        ? ""
-        : `var largest = m${i};\n${each(codes, (j) => `largest = max(largest, a${i}_${j});`)}\n` +
-          sharpen(tile, i, "largest")
-    }
-${
-      each(
-        codes,
-        (j) =>
-          `{ let better = a${i}_${j} - m${i} > 0x1p-25; m${i} = select(m${i}, a${i}_${j}, better); n${i} = select(n${i}, k${j}, better); }`,
-      )
-    }
-${`let d = before - m${i};
-${each(codes, (j) => `let d${j} = a${i}_${j} - m${i}${sharp ? ` + c${j}` : ""};`)}
-s${i} = s${i} * decay(d)${each(codes, (j) => ` + decay(d${j})`)};`}
+let d = d${i} - m${i};
+b${i} += d;
+${each(codes, (j) => take(i, j))}
+s${i} = s${i} * decay(d)${cells(codes, (j) => ` + decay(a${i}_${j})`)};
 ${
       !entropy ? "" : `let f = decay(d * params.inverseTemperature);
-${each(codes, (j) => `let f${j} = decay(d${j} * params.inverseTemperature);`)}
-t${i} = f * (t${i} + u${i} * d)${each(codes, (j) => ` + f${j} * d${j}`)};
-u${i} = f * u${i}${each(codes, (j) => ` + f${j}`)};`
+${each(codes, (j) => `let f${j} = decay(a${i}_${j} * params.inverseTemperature);`)}
+t${i} = f * (t${i} + u${i} * d)${cells(codes, (j) => ` + f${j} * a${i}_${j}`)};
+u${i} = f * u${i}${cells(codes, (j) => ` + f${j}`)};`
     }
 }`;
+  const names = (i: number): string =>
+    `m${i}, b${i}, n${i} + params.firstCode, s${i}, u${i}, t${i}`;
   return `
-struct Statistics { maximum: f32, code: u32, sum: f32, sharpSum: f32, sharpMoment: f32 }
+// The maximum before any code: above that of masked codes, so that these add nothing to the sums.
+const NONE = -1e29f;
 @group(0) @binding(8) var<storage, read_write> partials: array<Statistics>; // (rows, splits, lanes)
 @compute @workgroup_size(THREADS)
 fn statistics(${ENTRY}) {
-let row0 = workgroup.y * ${tile.rows}u;
+let row0 = workgroup.y * ${rows}u;
 let begin = workgroup.x * params.span;
 let end = min(begin + params.span, params.codes);
 ${rowOffsets(tile)}
 ${
-    each(tile.rows, (i) =>
-      `var m${i} = -1e30f; var n${i} = begin; var s${i} = 0f; var t${i} = 0f; var u${i} = 0f;`)
+    each(rows, (i) =>
+      `var m${i} = NONE; var b${i} = NONE; var n${i} = begin; var s${i} = 0f; var t${i} = 0f; var u${i} = 0f;`)
   }
 for (var start = begin; start < end; start += ${codes}u * THREADS) {
 ${codeOffsets(tile)}
 ${dots(tile, false)}
 ${eachCell(tile, (i, j) => `a${i}_${j} = select(-1e30f, a${i}_${j}, k${j} < end);`)}
-${each(tile.rows, update)}
+${each(rows, raise)}
+${subtractMaxima(tile)}
+${each(rows, update)}
 }
 let parts = workgroups.x * THREADS;
 let part = workgroup.x * THREADS + lane;
 ${
-    each(tile.rows, (i) =>
-      `if (row0 + ${i}u < params.rows) { partials[(row0 + ${i}u) * parts + part] = Statistics(m${i}, n${i} + params.firstCode, s${i}, u${i}, t${i}); }`)
+    each(rows, (i) =>
+      `if (row0 + ${i}u < params.rows) { partials[(row0 + ${i}u) * parts + part] = Statistics(${
+        names(i)
+      }); }`)
   }
 }`;
 }
 
+/** Statistics of the tile's rows as s0, s1, …, and their maxima as m0, m1, … */
+function rowStatistics(tile: QuantizerTile): string {
+  return each(
+    tile.rows,
+    (i) => `let s${i} = rowStatistics[min(row0 + ${i}u, params.rows - 1u)]; let m${i} = s${i}.x;`,
+  );
+}
+
 /** Sums over a range of rows of the probabilities at the entropy's temperature, by code. */
 function averageText(tile: QuantizerTile): string {
-  const { codes } = tile;
+  const { rows, codes } = tile;
   return `
 @group(0) @binding(8) var<storage, read_write> partials: array<f32>; // (splits, codes)
 @compute @workgroup_size(THREADS)
@@ -265,20 +292,20 @@ let begin = workgroup.y * params.span;
 let end = min(begin + params.span, params.rows);
 ${codeOffsets(tile)}
 ${each(codes, (j) => `var p${j} = 0f;`)}
-for (var row0 = begin; row0 < end; row0 += ${tile.rows}u) {
+for (var row0 = begin; row0 < end; row0 += ${rows}u) {
 ${rowOffsets(tile)}
 ${dots(tile, false)}
-${each(codes, (j) => `var s${j} = 0f;`)}
+${rowStatistics(tile)}
+${subtractMaxima(tile)}
+${each(codes, (j) => `var t${j} = 0f;`)}
 ${
-    each(tile.rows, (i) =>
-      `if (row0 + ${i}u < end) { let s = rowStatistics[row0 + ${i}u];\n${
-        sharpen(tile, i, "s.x")
-      }\n${
+    each(rows, (i) =>
+      `if (row0 + ${i}u < end) {\n${
         each(codes, (j) =>
-          `s${j} += decay((a${i}_${j} - s.x + c${j}) * params.inverseTemperature - s.z);`)
+          `t${j} += decay(a${i}_${j} * params.inverseTemperature - s${i}.z);`)
       }}`)
   }
-${each(codes, (j) => `p${j} += s${j};`)}
+${each(codes, (j) => `p${j} += t${j};`)}
 }
 ${
     each(codes, (j) =>
@@ -289,51 +316,41 @@ ${
 
 /** The sums over the codes that the softmax gradients subtract: Σ p (dzq·E) and Σ P weight, by lane. */
 function sumRowsText(tile: QuantizerTile): string {
-  const { codes, entropy, sharp, straightThrough } = tile;
+  const { rows, codes, entropy, straightThrough } = tile;
   return `
 @group(0) @binding(8) var<storage, read_write> partials: array<vec2f>; // (rows, splits, lanes)
 @compute @workgroup_size(THREADS)
 fn sumRows(${ENTRY}) {
-let row0 = workgroup.y * ${tile.rows}u;
+let row0 = workgroup.y * ${rows}u;
 let begin = workgroup.x * params.span;
 let end = min(begin + params.span, params.codes);
 ${rowOffsets(tile)}
-${
-    each(tile.rows, (i) =>
-      `let s${i} = rowStatistics[min(row0 + ${i}u, params.rows - 1u)]; var g${i} = 0f; var h${i} = 0f;`)
-  }
+${rowStatistics(tile)}
+${each(rows, (i) => `var g${i} = 0f; var h${i} = 0f;`)}
 for (var start = begin; start < end; start += ${codes}u * THREADS) {
 ${codeOffsets(tile)}
 ${entropy ? each(codes, (j) => `let w${j} = codeWeights[min(k${j}, params.codes - 1u)];`) : ""}
 ${dots(tile, straightThrough)}
-${each(codes, (j) => `let v${j} = k${j} < end;`)}
+${subtractMaxima(tile)}
+${eachCell(tile, (i, j) => `a${i}_${j} = select(-1e30f, a${i}_${j}, k${j} < end);`)}
 ${
-    each(tile.rows, (i) =>
-      `{
-${sharp ? sharpen(tile, i, `s${i}.x`) : ""}
-${
-        each(codes, (j) =>
-          `let d${j} = select(-1e30f, a${i}_${j} - s${i}.x${sharp ? ` + c${j}` : ""}, v${j});`)
-      }
-${
-        straightThrough
-          ? `g${i} += ${cells(codes, (j) => `decay(d${j} - s${i}.y) * b${i}_${j}`)};`
-          : ""
-      }
-${
-        entropy
-          ? `h${i} += ${
-            cells(codes, (j) => `decay(d${j} * params.inverseTemperature - s${i}.z) * w${j}`)
-          };`
-          : ""
-      }
-}`)
+    each(rows, (i) =>
+      (straightThrough
+        ? `g${i} += ${
+          sum(codes, (j) => `decay(a${i}_${j} - s${i}.y) * b${i}_${j}`)
+        };`
+        : "") +
+      (entropy
+        ? `h${i} += ${
+          sum(codes, (j) => `decay(a${i}_${j} * params.inverseTemperature - s${i}.z) * w${j}`)
+        };`
+        : ""))
   }
 }
 let parts = workgroups.x * THREADS;
 let part = workgroup.x * THREADS + lane;
 ${
-    each(tile.rows, (i) =>
+    each(rows, (i) =>
       `if (row0 + ${i}u < params.rows) { partials[(row0 + ${i}u) * parts + part] = vec2f(g${i}, h${i}); }`)
   }
 }`;
@@ -341,16 +358,15 @@ ${
 
 /** The gradient by the logits of a chunk of rows and codes; `coefficients` are those of the sample and of the average entropy. */
 function logitGradientsText(tile: QuantizerTile): string {
-  const { codes, entropy, sharp, straightThrough } = tile;
+  const { rows, codes, entropy, straightThrough } = tile;
   const cell = (i: number, j: number): string =>
     `{
-let d = a${i}_${j} - s.x${sharp ? ` + c${j}` : ""};
 var y = 0f;
-${straightThrough ? `y += decay(d - s.y) * (b${i}_${j} - sums.x);` : ""}
+${straightThrough ? `y += decay(a${i}_${j} - s${i}.y) * (b${i}_${j} - sums.x);` : ""}
 ${
       entropy
-        ? `let logP = d * params.inverseTemperature - s.z;
-y -= decay(logP) * (coefficients[0] * (logP + s.w) + coefficients[1] * (w${j} - sums.y));`
+        ? `let logP = a${i}_${j} * params.inverseTemperature - s${i}.z;
+y -= decay(logP) * (coefficients[0] * (logP + s${i}.w) + coefficients[1] * (w${j} - sums.y));`
         : ""
     }
 if (k${j} < params.stride) { dlogits[(row0 + ${i}u) * params.stride + k${j}] = select(0f, y, k${j} < params.codes); }
@@ -359,24 +375,29 @@ if (k${j} < params.stride) { dlogits[(row0 + ${i}u) * params.stride + k${j}] = s
 @group(0) @binding(8) var<storage, read_write> dlogits: array<f32>; // (rows, stride); 0 past the last code
 @compute @workgroup_size(THREADS)
 fn logitGradients(${ENTRY}) {
-let row0 = workgroup.y * ${tile.rows}u;
+let row0 = workgroup.y * ${rows}u;
 let start = workgroup.x * ${codes}u * THREADS;
 ${rowOffsets(tile)}
 ${codeOffsets(tile)}
+${rowStatistics(tile)}
 ${entropy ? each(codes, (j) => `let w${j} = codeWeights[min(k${j}, params.codes - 1u)];`) : ""}
 ${dots(tile, straightThrough)}
+${subtractMaxima(tile)}
 ${
-    each(tile.rows, (i) =>
+    each(rows, (i) =>
       `if (row0 + ${i}u < params.rows) {
-let s = rowStatistics[row0 + ${i}u];
 let sums = rowSums[row0 + ${i}u];
-${sharp ? sharpen(tile, i, "s.x") : ""}
 ${each(codes, (j) => cell(i, j))}
 }`)
   }
 }`;
 }
 
+/** Terms of a tile's codes that are added to something. */
 function cells(count: number, text: (j: number) => string): string {
+  return Array.from({ length: count }, (_, j) => text(j)).join("");
+}
+
+function sum(count: number, text: (j: number) => string): string {
   return Array.from({ length: count }, (_, j) => text(j)).join(" + ");
 }

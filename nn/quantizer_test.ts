@@ -181,10 +181,15 @@ gpuTest("quantize() without entropies has the same codes and gradients of z_q", 
 
 gpuTest("quantize() takes the lower index where probabilities are equal in f32", async (gpu) => {
   using tape = new Tape(gpu);
-  // Products 0.01 and 0.01 + 1e-9: one probability in f32.
+  // Products 0.01 and 0.01 + 1e-9 are one probability in f32. Codes 1 and 65 share a lane, 1 and 2 do not.
   const z = tape.input(new Float32Array([0.01, 0.01]), [1, 2]);
-  const codebook = tape.input(new Float32Array([-1, 0, 1, 0, -1, 0, 1, 1e-7]), [4, 2]);
-  assertEquals([...await quantize(z, codebook).indices.readIndices()], [1]);
+  for (const second of [2, 65]) {
+    const codes = new Float32Array(140).fill(-1);
+    codes.set([1, 0], 2);
+    codes.set([1, 1e-7], 2 * second);
+    const codebook = tape.input(codes, [70, 2]);
+    assertEquals([...await quantize(z, codebook).indices.readIndices()], [1]);
+  }
 });
 
 gpuTest("quantize() of the gradient of z alone gives no gradient of the codebook", async (gpu) => {

@@ -1,3 +1,13 @@
+// Statistics of a token over codes, in one lane or merged, relative to the largest logit, and what is needed to merge them.
+struct Statistics {
+  maximum: f32,      // largest logit, roughly: the sums are relative to it
+  best: f32,         // sharpened largest logit minus `maximum`
+  code: u32,         // the code that has it
+  sum: f32,          // sum of exp(l - maximum)
+  sharpSum: f32,     // sum of exp((l - maximum) / T)
+  sharpMoment: f32,  // sum of exp((l - maximum) / T) (l - maximum)
+}
+
 // e^x for x that is at most slightly positive, within about 2 units in the last place; 0 below -86. A driver's exp may be off by
 // 4e-6, which 1 / T amplifies. x = n log(2) + r with |r| <= log(2) / 2, and the Taylor series of e^r to r^7.
 fn decay(x: f32) -> f32 {

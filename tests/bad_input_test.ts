@@ -36,6 +36,12 @@ test("train refuses configurations and data that cannot be, and leaves no run be
     [["model.ddconfig.ch=6"], "expected channels that num_groups 4 divides, found 6 x 1 = 6"],
     [["model.ddconfig.resolution=17"], "expected a multiple of 2"],
     [["model.n_embed=1000000000", "model.embed_dim=1024"], "n_embed: expected a codebook whose"],
+    [["model.ddconfig.ch=6", "model.ddconfig.ch_mult=[2, 2]"], "found 6 x 1 = 6"],
+    [["data.train.size=8"], "perceptual_weight: expected 0 for images other than 3 channels"],
+    [
+      [`data.validation={target: tessera.data.ImageFolder, params: {path: ${folder}, size: 32}}`],
+      "data.init_args.validation: expected the size of the training images, 16, found 32",
+    ],
     [["model.stage=transformer"], "expected null as model.init_args.stage, found transformer"],
     [["data.batch_size=1000"], "use a smaller batch size"],
     [[`data.train=${folder}/none`], `Cannot read the image folder ${folder}/none: no such file`],

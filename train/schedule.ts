@@ -67,7 +67,7 @@ function multipliedLearningRate(position: RunPosition, options: TokenizerSchedul
   if (resumeLr !== null && step === startStep) return resumeLr;
   const warmupSteps = Math.round(stepsPerEpoch * options.warmupEpochs);
   if (schedulerType === "linear-warmup") return learningRate * linearWarmup(step, { warmupSteps });
-  const minMultiplier = minLearningRate / learningRate;
+  const minMultiplier = learningRate > 0 ? minLearningRate / learningRate : 0;
   return learningRate *
     linearWarmupCosineDecay(step, { warmupSteps, maxSteps, minMultiplier });
 }

@@ -242,7 +242,12 @@ async function resumePoint(folder: StageFolder, config: RunConfig): Promise<stri
 }
 
 function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
-  const { lossconfig, stage } = model.params;
+  const { lossconfig, stage, ddconfig } = model.params;
+  if (ddconfig.inChannels !== 3) {
+    throw new UserError(
+      `Cannot train with config ${file}: expected 3 as model.init_args.ddconfig.in_channels, as images are red, green and blue, found ${ddconfig.inChannels}`,
+    );
+  }
   if (stage !== null) {
     throw new UserError(
       `Cannot train with config ${file}: expected null as model.init_args.stage, found ${stage}, which is for tokenizers that are only used`,

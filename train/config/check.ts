@@ -53,7 +53,8 @@ function gibibytes(bytes: number): string {
 
 function checkEncoder(ddconfig: EncoderDecoderConfig, options: CheckOptions): void {
   const { ch, chMult, numGroups, resolution, inChannels, outCh } = ddconfig;
-  for (const multiple of chMult) {
+  // The first convolution gives ch channels whatever the first level has.
+  for (const multiple of [1, ...chMult]) {
     if (ch * multiple % numGroups === 0) continue;
     fail(
       options,
@@ -81,7 +82,15 @@ function discriminatorSide(resolution: number, layers: number): number {
   return Math.floor(resolution / 2 ** layers) - 2;
 }
 
-function checkLosses(
+/**
+ * Checks that images of a size leave something for the discriminator and the perceptual network.
+ *
+ * @param loss The losses.
+ * @param ddconfig Channels, and as `resolution` the size of the images.
+ * @param options Place and budget.
+ * @throws {UserError} If they do not: the message names the key, what was expected and what was found.
+ */
+export function checkLosses(
   loss: TokenizerLossConfig,
   ddconfig: EncoderDecoderConfig,
   options: CheckOptions,
@@ -153,7 +162,7 @@ export function checkTokenizer(config: TokenizerConfig, options: CheckOptions): 
  * @throws {UserError} If they do not: the message names the key, what was expected and what was found.
  */
 export function checkGpt(gpt: GptConfig, options: CheckOptions): void {
-  const { nEmbd, nHead, nKvHead, condDim, blockSize } = gpt;
+  const { nEmbd, nHead, nKvHead, condDim, blockSize, ffnDimMultiplier } = gpt;
   if (nEmbd % nHead !== 0) {
     fail(options, "n_head", `expected a divisor of n_embd ${nEmbd}, found ${nHead}`);
   }
@@ -168,6 +177,13 @@ export function checkGpt(gpt: GptConfig, options: CheckOptions): void {
   }
   if (nKvHead !== null && nHead % nKvHead !== 0) {
     fail(options, "n_kv_head", `expected a divisor of n_head ${nHead}, found ${nKvHead}`);
+  }
+  if (ffnDimMultiplier !== null && ffnDimMultiplier * Math.floor(8 * nEmbd / 3) < 1) {
+    fail(
+      options,
+      "ffn_dim_multiplier",
+      `expected a factor that leaves a channel, found ${ffnDimMultiplier}`,
+    );
   }
   if (condDim !== null && condDim !== nEmbd) {
     fail(

@@ -6,6 +6,7 @@
 import {
   checkDerived,
   checkGpt,
+  checkLosses,
   type CheckOptions,
   checkTokenizer,
   downsamplingFactor,
@@ -84,16 +85,33 @@ function checkImageSizes(
 ): void {
   const factor = downsamplingFactor(tokenizer.ddconfig);
   const { train, validation, test } = config.data.params;
+  const trainingSize = imageSize(config, tokenizer);
   for (const [part, dataset] of Object.entries({ train, validation, test })) {
     const size = dataset === null ? null : sizeOf(dataset);
-    if (size === null || size % factor === 0) continue;
-    throw configError(
-      below(options.place, `data.init_args.${part}`),
-      `expected a size that is a multiple of ${factor}, as the tokenizer halves it ${
-        Math.log2(factor)
-      } times, found ${size}`,
-    );
+    if (size === null) continue;
+    const place = below(options.place, `data.init_args.${part}`);
+    if (size % factor !== 0) {
+      throw configError(
+        place,
+        `expected a size that is a multiple of ${factor}, as the tokenizer halves it ${
+          Math.log2(factor)
+        } times, found ${size}`,
+      );
+    }
+    if (size !== trainingSize) {
+      throw configError(
+        place,
+        `expected the size of the training images, ${trainingSize}, found ${size}`,
+      );
+    }
   }
+}
+
+/** Options that are read, but change nothing. */
+function idleOptions(config: RunConfig): string[] {
+  return config.data.params.test === null
+    ? []
+    : ["No use of data.test: a run is measured on its validation images"];
 }
 
 /** The held-out part of a data set that has no division of its own. */
@@ -140,9 +158,18 @@ function idleAttention(tokenizer: TokenizerConfig): string[] {
  * @throws {UserError} If its sizes do not fit each other.
  */
 export function checkTokenizerRun(config: TokenizerRunConfig, options: CheckOptions): string[] {
+  const idle = idleOptions(config);
   checkTokenizer(config.model.params, at(options, "model.init_args"));
   checkImageSizes(config, config.model.params, options);
-  return idleAttention(config.model.params);
+  const { ddconfig, lossconfig } = config.model.params;
+  if (lossconfig.target === "tessera.losses.VQLPIPSWithDiscriminator") {
+    const resolution = imageSize(config, config.model.params);
+    checkLosses(lossconfig.params, { ...ddconfig, resolution }, at(options, "model.init_args"));
+    if (lossconfig.params.pixellossWeight !== 1) {
+      idle.push("No use of lossconfig.pixelloss_weight, as in the reference");
+    }
+  }
+  return [...idleAttention(config.model.params), ...idle];
 }
 
 /** What the tokenizer decides about the transformer; checks what the file says about it. */
@@ -174,10 +201,10 @@ function tokenSizes(
 export function checkTransformerRun(config: TransformerRunConfig, options: CheckOptions): string[] {
   const { transformerConfig, firstStageConfig } = config.model.params;
   checkGpt(transformerConfig.params, at(options, TRANSFORMER_PATH));
-  if (firstStageConfig === null) return [];
+  if (firstStageConfig === null) return idleOptions(config);
   checkTokenizer(firstStageConfig.params, at(options, FIRST_STAGE_PATH));
   tokenSizes(config, firstStageConfig.params, options);
-  return idleAttention(firstStageConfig.params);
+  return [...idleAttention(firstStageConfig.params), ...idleOptions(config)];
 }
 
 /**

@@ -11,6 +11,7 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { Gpu } from "../kernels/gpu.ts";
+import { add } from "../nn/math.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { quantize } from "../nn/quantizer.ts";
 import { Tape } from "../nn/tape.ts";
@@ -35,20 +36,38 @@ async function peakMemoryMiB(): Promise<number> {
   return Math.round(Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? NaN) / 1024);
 }
 
-async function seconds(body: () => Tensor): Promise<number> {
-  const start = performance.now();
-  const result = body();
-  await result.tape.gpu.settle();
-  return (performance.now() - start) / 1000;
+/** Processor seconds of this process so far, all threads together, which other jobs of the machine do not lengthen much. */
+async function processorSeconds(): Promise<number> {
+  const stat = await Deno.readTextFile("/proc/self/stat");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-function report(what: string, times: number[], products: number): void {
-  const best = Math.min(...times);
+/** Wall-clock and processor seconds of one run. */
+interface Duration {
+  wall: number;
+  processor: number;
+}
+
+async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
+  const processor = await processorSeconds();
+  const start = performance.now();
+  body();
+  await gpu.settle();
+  const wall = (performance.now() - start) / 1000;
+  return { wall, processor: await processorSeconds() - processor };
+}
+
+function report(what: string, runs: Duration[], products: number): void {
+  const best = Math.min(...runs.map(({ wall }) => wall));
+  const processor = Math.min(...runs.map((run) => run.processor));
   const rate = 2 * products * tokens * codes * dimensions / best / 1e9;
   console.log(
-    `${what.padEnd(9)} ${best.toFixed(3)} s best of ${times.length} (${
-      times.map((time) => time.toFixed(3)).join(" ")
-    }), ${rate.toFixed(1)} GFLOP/s over ${products} products`,
+    `${what.padEnd(9)} ${best.toFixed(3)} s best of ${runs.length} (${
+      runs.map(({ wall }) => wall.toFixed(3)).join(" ")
+    }), ${rate.toFixed(1)} GFLOP/s over ${products} products, ${
+      processor.toFixed(2)
+    } s of processors`,
   );
 }
 
@@ -58,7 +77,6 @@ const normal = (shape: readonly number[], standardDeviation: number): Parameter 
   context.parameter(shape, { kind: "normal", standardDeviation });
 using codebook = normal([codes, dimensions], 1);
 using latents = normal([tokens, dimensions], scale);
-using upstream = normal([tokens, dimensions], 1);
 using firstMoment = new Parameter(gpu, codebook.shape);
 using secondMoment = new Parameter(gpu, codebook.shape);
 for (const moment of [firstMoment, secondMoment]) gpu.clear(moment.storage);
@@ -66,23 +84,20 @@ await gpu.settle();
 console.log(
   `${gpu.adapter.name}: ${tokens} tokens, ${codes} codes of ${dimensions}; before: ${await peakMemoryMiB()} MiB`,
 );
-const forward: number[] = [];
-const backward: number[] = [];
+const forward: Duration[] = [];
+const backward: Duration[] = [];
 for (let run = 0; run < runs; run++) {
   using tape = new Tape(gpu);
   const z = tape.constant(latents);
-  let quantized: ReturnType<typeof quantize> | undefined;
+  let loss: Tensor | undefined;
   forward.push(
-    await seconds(() => (quantized = quantize(z, codebook, { useEntropyLoss: true })).zq),
-  );
-  const { zq, entropyLoss } = quantized!;
-  backward.push(
-    await seconds(() => {
-      const gradients = tape.grad(zq, [z, codebook], { gradient: tape.constant(upstream) });
-      return gradients.get(z)!;
+    await measure(gpu, () => {
+      const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
+      loss = add(quantLoss, entropyLoss!);
     }),
   );
-  if (run === 0) console.log(`entropy loss ${(await entropyLoss!.read())[0]}`);
+  backward.push(await measure(gpu, () => tape.grad(loss!, [z, codebook])));
+  if (run === 0) console.log(`loss ${(await loss!.read())[0]}`);
 }
 report("forward", forward, QUANTIZER_PRODUCTS.forward);
 report("backward", backward, QUANTIZER_PRODUCTS.backward);

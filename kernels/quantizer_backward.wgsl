@@ -90,8 +90,13 @@ fn addChosen(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
   if (code >= params.codes || (chain[row] & FOLLOWS) != 0u) { return; }
   var total = 0.0;
   while (row < params.rows) {
-    total += chosenGradients[row * params.depth + column];
-    row = chain[row] & LAST;
+    // 32 at a time, so that a long chain loses no digits.
+    var part = 0.0;
+    for (var k = 0u; k < 32u && row < params.rows; k++) {
+      part += chosenGradients[row * params.depth + column];
+      row = chain[row] & LAST;
+    }
+    total += part;
   }
   dcodebook[code * params.depth + column] += total;
 }

@@ -16,7 +16,7 @@ import {
   tokenRanges,
 } from "./quantizer_plan.ts";
 import { quantizerKernel } from "./quantizer_tiles.ts";
-import { type Slice, sliceRows, subslice } from "./slice.ts";
+import { type Slice, sliceRows, splitRows } from "./slice.ts";
 import shared from "./quantizer_shared.wgsl" with { type: "text" };
 import special from "./special.wgsl" with { type: "text" };
 
@@ -235,13 +235,13 @@ export function averageEntropyTerms(
  */
 export function countCodes(gpu: Gpu, buffers: { indices: Slice; counts: Slice }): void {
   const rows = buffers.indices.bytes / 4;
-  const size = { rows, codes: buffers.counts.bytes / 4, dimensions: 1 };
-  for (const range of tokenRanges(gpu, size, 0)) {
-    for (const part of codeRanges(gpu, size)) {
+  const options = { rowBytes: [4], operation: "the counts of codes" };
+  for (const range of splitRows(gpu, rows, options)) {
+    for (const part of splitRows(gpu, buffers.counts.bytes / 4, options)) {
       gpu.run(kernel, "countCodes", {
         buffers: {
           chosen: sliceRows(buffers.indices, range, 4),
-          counts: subslice(buffers.counts, 4 * part.start, 4 * part.count),
+          counts: sliceRows(buffers.counts, part, 4),
         },
         params: params({ rows: range.count, codes: part.count, firstCode: part.start }),
         threads: range.count,

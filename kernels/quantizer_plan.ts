@@ -1,7 +1,7 @@
 /** How the quantizer's passes are divided: tiles by adapter, ranges by binding limit, splits by the number of workgroups. @module */
 
 import type { Gpu } from "./gpu.ts";
-import { iterationsOf, type QuantizerTile } from "./quantizer_tiles.ts";
+import { iterationsOf, type QuantizerTile } from "./quantizer_dots.ts";
 import { type RowRange, splitRows } from "./slice.ts";
 
 /** Extents of a quantization. */
@@ -95,7 +95,7 @@ export function codeRanges(gpu: Gpu, size: QuantizerSize): RowRange[] {
 }
 
 /**
- * Splits the tokens so that a range of tokens fits one binding, with scratch of `scratchBytes` a token.
+ * Splits the tokens so that a range of tokens fits one binding, with scratch of `scratchBytes` a token, and a loop over it is short.
  *
  * @param gpu The device.
  * @param size Extents.
@@ -104,7 +104,10 @@ export function codeRanges(gpu: Gpu, size: QuantizerSize): RowRange[] {
  */
 export function tokenRanges(gpu: Gpu, size: QuantizerSize, scratchBytes: number): RowRange[] {
   const rowBytes = [4 * size.dimensions, 16, 8, 4];
-  const most = Math.floor(gpu.maxBindingBytes / Math.max(scratchBytes, 1));
+  const most = Math.min(
+    MOST_ITERATIONS / 2,
+    Math.floor(gpu.maxBindingBytes / Math.max(scratchBytes, 1)),
+  );
   return splitRows(
     {
       maxBindingBytes: Math.min(gpu.maxBindingBytes, most * Math.max(...rowBytes)),

@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { gpuTest } from "../tests/op_case.ts";
 import { chunkCodes, quantizerTile, splitLoop } from "./quantizer_plan.ts";
-import { iterationsOf } from "./quantizer_tiles.ts";
+import { iterationsOf } from "./quantizer_dots.ts";
 
 const TERMS = { entropy: true, sharp: true, straightThrough: false };
 

@@ -23,4 +23,5 @@ export * from "./transformer.ts";
 export * from "./transformer_block.ts";
 export * from "./transformer_head.ts";
 export * from "./transformer_options.ts";
+export * from "./vector_quantizer.ts";
 export * from "./weights.ts";

@@ -30,7 +30,9 @@ export class VectorQuantizer extends Module {
   readonly #options: VectorQuantizerOptions;
 
   /**
-   * @param context Makes the codebook.
+   * Makes the codebook.
+   *
+   * @param context Makes parameters.
    * @param options Sizes, weights and metric.
    */
   constructor(context: ModuleContext, options: VectorQuantizerOptions) {

@@ -10,6 +10,8 @@ export class CodeUsage implements Disposable {
   readonly #counts: Parameter;
 
   /**
+   * Starts with nothing counted.
+   *
    * @param gpu The device.
    * @param codes Entries of the codebook.
    */
@@ -31,14 +33,22 @@ export class CodeUsage implements Disposable {
     countCodes(indices.tape.gpu, { indices: indices.storage, counts: this.#counts.storage });
   }
 
-  /** @returns How often each code was chosen so far. */
+  /**
+   * Reads the histogram back.
+   *
+   * @returns How often each code was chosen so far.
+   */
   async counts(): Promise<Uint32Array> {
     const { gpu, storage } = this.#counts;
     const [bytes] = await gpu.read([storage]);
     return new Uint32Array(bytes!);
   }
 
-  /** @returns Share of the codes that were chosen at least once, 0 to 1. */
+  /**
+   * Reads back how much of the codebook is used.
+   *
+   * @returns Share of the codes that were chosen at least once, 0 to 1.
+   */
   async utilization(): Promise<number> {
     const counts = await this.counts();
     return counts.filter((count) => count > 0).length / counts.length;

@@ -3,18 +3,18 @@
 import { gatherRows } from "../kernels/embedding.ts";
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import {
-  addChosenGradients,
-  addResidual,
-  prepareEntropyGradients,
-  quantizerGradients,
-} from "../kernels/quantizer_backward.ts";
+import { quantizerGradients } from "../kernels/quantizer_backward.ts";
 import {
   averageEntropyTerms,
   averageProbabilities,
   tokenStatistics,
 } from "../kernels/quantizer_forward.ts";
 import type { QuantizerSize } from "../kernels/quantizer_plan.ts";
+import {
+  addChosenGradients,
+  addResidual,
+  prepareEntropyGradients,
+} from "../kernels/quantizer_terms.ts";
 import { reduce } from "../kernels/reduce.ts";
 import type { Slice } from "../kernels/slice.ts";
 import { embedding } from "./embedding.ts";

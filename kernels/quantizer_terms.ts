@@ -1,0 +1,168 @@
+/** Launchers of quantizer_backward.wgsl: what the quantizer's backward does outside its passes over the codebook. @module */
+
+import common from "./common.wgsl" with { type: "text" };
+import type { Gpu } from "./gpu.ts";
+import { defineKernel } from "./kernel.ts";
+import source from "./quantizer_backward.wgsl" with { type: "text" };
+import { codeRanges, type QuantizerSize, tokenRanges } from "./quantizer_plan.ts";
+import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import special from "./special.wgsl" with { type: "text" };
+
+const kernel = defineKernel("quantizer_backward", common, special, source);
+
+interface BackwardParams {
+  rows?: number;
+  codes?: number;
+  depth?: number;
+  parts?: number;
+  firstCode?: number;
+  accumulate?: number;
+  alpha?: number;
+  gamma?: number;
+  sampleWeight?: number;
+  averageWeight?: number;
+}
+
+function params(given: BackwardParams): Required<BackwardParams> {
+  return {
+    rows: 0,
+    codes: 0,
+    depth: 0,
+    parts: 0,
+    firstCode: 0,
+    accumulate: 0,
+    alpha: 0,
+    gamma: 0,
+    sampleWeight: 0,
+    averageWeight: 0,
+    ...given,
+  };
+}
+
+/**
+ * `y = alpha dzq + gamma dquantLoss difference`, where `dquantLoss` is one number on the device.
+ *
+ * @param gpu The device.
+ * @param options Equally long `dzq`, `difference` (z_q - z) and, written, `y`.
+ */
+export function addResidual(
+  gpu: Gpu,
+  options: {
+    dzq: Slice;
+    difference: Slice;
+    dquantLoss: Slice;
+    y: Slice;
+    alpha: number;
+    gamma: number;
+  },
+): void {
+  const { dzq, difference, dquantLoss, y, alpha, gamma } = options;
+  const rows = y.bytes / 4;
+  for (const range of splitRows(gpu, rows, { rowBytes: [4], operation: "a residual" })) {
+    gpu.run(kernel, "residual", {
+      buffers: {
+        dzq: sliceRows(dzq, range, 4),
+        difference: sliceRows(difference, range, 4),
+        dquantLoss,
+        rowGradients: sliceRows(y, range, 4),
+      },
+      params: params({ rows: range.count, depth: 1, alpha, gamma }),
+      threads: range.count,
+    });
+  }
+}
+
+/**
+ * Prepares the entropies' gradients: what {@linkcode quantizerGradients} takes as `coefficients` and `codeWeights`.
+ *
+ * @param gpu The device.
+ * @param options Gradients of the three scalars, one number each; `average` probabilities (codes); written: `coefficients` (2) and
+ * `codeWeights` (codes).
+ */
+export function prepareEntropyGradients(
+  gpu: Gpu,
+  options: {
+    dEntropyLoss: Slice;
+    dSampleEntropy: Slice;
+    dAverageEntropy: Slice;
+    average: Slice;
+    coefficients: Slice;
+    codeWeights: Slice;
+    rows: number;
+    entropyTemperature: number;
+    sampleWeight: number;
+    averageWeight: number;
+  },
+): void {
+  const { rows, entropyTemperature, sampleWeight, averageWeight } = options;
+  const { dEntropyLoss, dSampleEntropy, dAverageEntropy, coefficients } = options;
+  gpu.run(kernel, "entropyCoefficients", {
+    buffers: { dEntropyLoss, dSampleEntropy, dAverageEntropy, coefficients },
+    params: params({ alpha: 1 / (entropyTemperature * rows), sampleWeight, averageWeight }),
+    workgroups: [1],
+  });
+  const codes = options.average.bytes / 4;
+  gpu.run(kernel, "averageEntropyWeights", {
+    buffers: { probabilities: options.average, codeWeights: options.codeWeights },
+    params: params({ codes }),
+    threads: codes,
+  });
+}
+
+/**
+ * Adds the partial sums of the lanes that shared a row.
+ *
+ * @param gpu The device.
+ * @param options `partials` (rows, parts, 2) and `rowSums` (rows, 2), which is overwritten, or increased if `accumulate`.
+ */
+export function mergeRowSums(
+  gpu: Gpu,
+  options: { partials: Slice; rowSums: Slice; rows: number; parts: number; accumulate: boolean },
+): void {
+  const { partials, rowSums, rows, parts, accumulate } = options;
+  gpu.run(kernel, "mergeRowSums", {
+    buffers: { partials, rowSums },
+    params: params({ rows, parts, accumulate: accumulate ? 1 : 0 }),
+    threads: rows,
+  });
+}
+
+/**
+ * Adds the gradients of chosen codes: row i of `gradients` to row `indices[i]` of `dcodebook`, rows of one code in order.
+ *
+ * @param gpu The device.
+ * @param options `indices` (rows) as u32, `gradients` (rows, dimensions), and `dcodebook` (codes, dimensions), which is increased.
+ */
+export function addChosenGradients(
+  gpu: Gpu,
+  options: QuantizerSize & { indices: Slice; gradients: Slice; dcodebook: Slice },
+): void {
+  const { dimensions } = options;
+  for (const range of tokenRanges(gpu, options, 0)) {
+    const indices = sliceRows(options.indices, range, 4);
+    const links = gpu.acquire(4 * range.count, "chains of tokens with the same code");
+    gpu.run(kernel, "linkRows", {
+      buffers: { indices, links },
+      params: params({ rows: range.count }),
+      threads: range.count,
+    });
+    for (const part of codeRanges(gpu, options)) {
+      gpu.run(kernel, "addChosen", {
+        buffers: {
+          indices,
+          chain: links,
+          chosenGradients: sliceRows(options.gradients, range, 4 * dimensions),
+          dcodebook: sliceRows(options.dcodebook, part, 4 * dimensions),
+        },
+        params: params({
+          rows: range.count,
+          codes: part.count,
+          depth: dimensions,
+          firstCode: part.start,
+        }),
+        threads: range.count * dimensions,
+      });
+    }
+    gpu.release(links);
+  }
+}

@@ -1,18 +1,13 @@
 /** Checks `quantizer.safetensors`: codes, losses and gradients of the IBQ quantizer and of the plain VQ baseline. @module */
 
-import { square } from "../../nn/activation.ts";
-import { argmax } from "../../nn/argmax.ts";
-import { addVector } from "../../nn/broadcast.ts";
-import { embedding } from "../../nn/embedding.ts";
-import { mseLoss } from "../../nn/losses.ts";
-import { add, detach, mul, scale } from "../../nn/math.ts";
+import { add, mul } from "../../nn/math.ts";
 import { matmul } from "../../nn/matmul.ts";
 import { codebookEntries, quantize } from "../../nn/quantizer.ts";
 import { sum } from "../../nn/reduce.ts";
 import { softmax } from "../../nn/softmax.ts";
 import { Tape } from "../../nn/tape.ts";
 import type { Tensor } from "../../nn/tensor.ts";
-import { unitLength } from "../../nn/unit_length.ts";
+import { vectorQuantize } from "../../nn/vector_quantizer.ts";
 import type { CheckContext } from "./file_check.ts";
 import { type JsonObject, numberOf, objectOf } from "./json.ts";
 import { compareTensor, IMAGE, upload } from "./layout.ts";
@@ -123,31 +118,20 @@ export async function checkQuantizer(context: CheckContext): Promise<void> {
   }
 }
 
-/** The plain VQ quantizer, put together from ops: nearest code, straight-through to z, no gradient of z_q to the codes. */
+/** The plain VQ quantizer: nearest code, straight-through to z, no gradient of z_q to the codes. */
 async function checkBaseline(
   context: CheckContext,
   name: string,
   config: JsonObject,
 ): Promise<void> {
   const { gpu, file } = context;
-  const beta = numberOf(config.beta, `${name}.beta`);
   using tape = new Tape(gpu);
   const { rows, imageShape, codebook } = await uploadTokens(tape, context, name);
-  const normalize = (x: Tensor): Tensor => config.l2_normalize === true ? unitLength(x) : x;
-  const codes = normalize(codebook);
-  // The distance without the square of the token, which is the same for every code.
-  const nearness = addVector(
-    scale(matmul(normalize(rows), codes, { transposeB: true }), 2),
-    scale(sum(square(codes), { axes: [1] }), -1),
-  );
-  const indices = argmax(nearness);
-  const chosen = embedding(indices, codebook);
-  const commitment = mseLoss(detach(chosen), rows);
-  const attraction = mseLoss(chosen, detach(rows));
-  const loss = config.legacy === true
-    ? add(commitment, attraction, { beta })
-    : add(attraction, commitment, { beta });
-  const zq = add(rows, detach(add(chosen, rows, { beta: -1 })));
+  const { zq, indices, quantLoss: loss } = vectorQuantize(rows, codebook, {
+    beta: numberOf(config.beta, `${name}.beta`),
+    legacy: config.legacy === true,
+    l2Normalize: config.l2_normalize === true,
+  });
 
   const image = { order: IMAGE, group: name };
   await compareTensor(file, indices, { name: `${name}.indices`, group: name });

@@ -1,6 +1,7 @@
 /** How the quantizer's passes are divided: tiles by adapter, ranges by binding limit, splits by the number of workgroups. @module */
 
 import type { Gpu } from "./gpu.ts";
+import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { iterationsOf, type QuantizerTile } from "./quantizer_dots.ts";
 import { type RowRange, splitRows } from "./slice.ts";
 
@@ -50,9 +51,6 @@ function softwareTile(products: number, straightThrough: boolean): { rows: numbe
   if (products < LARGE_PRODUCTS) return { rows: 8, codes: 8 };
   return { rows: 16, codes: straightThrough && products < HUGE_PRODUCTS ? 8 : 16 };
 }
-
-/** llvmpipe ends every loop of an invocation, without a word, after 65,535 iterations of all its loops together. */
-const MOST_ITERATIONS = 65000;
 
 /**
  * Divides the steps of a loop among workgroups: into as many parts as keep the adapter busy, and no longer than a loop may be.

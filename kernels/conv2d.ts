@@ -18,6 +18,7 @@ import {
   weights,
 } from "./conv2d_parts.ts";
 import type { Gpu } from "./gpu.ts";
+import { requireIterations } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
 import type { ProductForm } from "./matmul_form.ts";
 import { shareCount, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
@@ -36,6 +37,11 @@ function byFour(slice: Slice, channels: number): boolean {
   return channels % 4 === 0 && slice.offsetBytes % 16 === 0;
 }
 
+/** Loop iterations over the taps and the channels of each. */
+function tapIterations({ kernel }: Conv2dGeometry, channels: number, vectors: boolean): number {
+  return kernel[0] * (1 + kernel[1] * (1 + Math.ceil(channels / (vectors ? 4 : 1))));
+}
+
 /**
  * `y = conv(x, weight) + bias`.
  *
@@ -44,6 +50,7 @@ function byFour(slice: Slice, channels: number): boolean {
  * `y` (batch, outHeight, outWidth, outputs).
  * @param geometry Sizes.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ * @throws {RangeError} If the loops are too long for a software adapter.
  */
 export function conv2dForward(
   gpu: Gpu,
@@ -64,6 +71,8 @@ export function conv2dForward(
     });
     return;
   }
+  const iterations = tapIterations(geometry, inputs, byFour(x, inputs));
+  requireIterations(gpu, CONV2D_FORWARD.name, iterations);
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const tile = tileFor({
     rows: batch * outHeight * outWidth,
@@ -109,6 +118,7 @@ export function conv2dForward(
  * (batch, height, width, inputs).
  * @param geometry Sizes.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ * @throws {RangeError} If the loops are too long for a software adapter.
  */
 export function conv2dInputGradient(
   gpu: Gpu,
@@ -129,6 +139,9 @@ export function conv2dInputGradient(
     });
     return;
   }
+  const vectors = byFour(dy, outputs) || byFour(weight, outputs);
+  const iterations = tapIterations(geometry, outputs, vectors);
+  requireIterations(gpu, CONV2D_INPUT_GRADIENT.name, iterations);
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const phaseHeight = Math.ceil(height / stride);
   const phaseWidth = Math.ceil(width / stride);
@@ -185,6 +198,7 @@ export function conv2dInputGradient(
  * kernelWidth, inputs, outputs).
  * @param geometry Sizes.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
+ * @throws {RangeError} If the loops are too long for a software adapter.
  */
 export function conv2dWeightGradient(
   gpu: Gpu,
@@ -214,8 +228,10 @@ export function conv2dWeightGradient(
     gpu.adapter,
   );
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(outputs / tileColumns(tile));
-  const shares = ({ images, lines }: Part): number => {
-    const allLines = (images[1] - images[0]) * (lines[1] - lines[0]);
+  const linesOf = ({ images, lines }: Part): number =>
+    (images[1] - images[0]) * (lines[1] - lines[0]);
+  const shares = (part: Part): number => {
+    const allLines = linesOf(part);
     return Math.min(allLines, shareCount(allLines * outWidth, workgroups, gpu.adapter));
   };
   const input = { height, width, channels: inputs };
@@ -244,12 +260,14 @@ export function conv2dWeightGradient(
     form: { ...form, accumulate },
     lines: outHeight,
     grid: (part) => ({ rows, columns: outputs, products: shares(part) }),
+    iterations: (part) => Math.ceil(linesOf(part) / shares(part)) * (outWidth + 1),
     params: (part) => ({ images: part.images[1] - part.images[0], shares: shares(part) }),
   });
-  const parts = partsOf(gpu, pass(dweight, () => 1, false));
+  const parts = partsOf(gpu, pass(dweight, shares, false));
   const slots = parts.reduce((sum, part) => sum + shares(part), 0);
   if (slots === 1 || 4 * slots * size > gpu.maxBindingBytes) {
-    for (const [i, part] of parts.entries()) runPart(gpu, pass(dweight, () => 1, i > 0), part);
+    const whole = (accumulate: boolean): Pass => pass(dweight, () => 1, accumulate);
+    for (const [i, part] of partsOf(gpu, whole(false)).entries()) runPart(gpu, whole(i > 0), part);
     return;
   }
   const sums = gpu.acquire(4 * slots * size, "partial sums of a weight gradient");

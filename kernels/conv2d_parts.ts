@@ -2,6 +2,7 @@
 
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
+import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import type { Addressing, ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
@@ -89,6 +90,8 @@ export interface Pass {
   lines: number;
   /** Rows and columns of the product, and how many such products (phases, or shares) a part has. */
   grid: (part: Part) => { rows: number; columns: number; products: number };
+  /** Loop iterations of a lane, where they depend on the part. */
+  iterations?: (part: Part) => number;
   /** Parameters that only this product has. */
   params: (part: Part) => Record<string, number>;
 }
@@ -159,13 +162,14 @@ function windowFor(gpu: Gpu, operand: PassOperand, part: Part): Window {
 }
 
 /**
- * Cuts a pass into images, and an image into lines, until every operand and the grid are within the adapter's limits.
+ * Cuts a pass into images, and an image into lines, until every operand, the grid and the loops are within the adapter's limits.
  *
  * @param gpu The device.
  * @param pass The product.
  * @param part What is cut. Default: everything.
  * @returns The parts, in order.
  * @throws {GpuMemoryError} If not even one line fits.
+ * @throws {RangeError} If the loops over one line are too long for a software adapter.
  */
 export function partsOf(
   gpu: Gpu,
@@ -176,10 +180,16 @@ export function partsOf(
     fits(gpu, windowFor(gpu, operand, part))
   );
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
-  if (bound && pass.grid(part).rows <= limit * tileRows(pass.tile)) return [part];
+  const iterations = pass.iterations?.(part) ?? 0;
+  const large = !bound || pass.grid(part).rows > limit * tileRows(pass.tile);
+  if (!large && iterations <= MOST_ITERATIONS) return [part];
   const axis = part.images[1] - part.images[0] > 1 ? "images" : "lines";
   const [begin, end] = part[axis];
   if (end - begin < 2) {
+    if (!large) {
+      requireIterations(gpu, pass.addressing.name, iterations);
+      return [part];
+    }
     throw new GpuMemoryError(
       `Cannot bind ${pass.addressing.name}: expected one line of an image and the weights within ${gpu.maxBindingBytes} bytes each`,
     );

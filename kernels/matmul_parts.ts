@@ -2,6 +2,7 @@
 
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
+import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
@@ -212,7 +213,7 @@ function inVectors(matrix: Matrix, block: Block): boolean {
     });
 }
 
-/** Runs a block, or its halves where an operand passes the largest binding or the grid the largest dispatch. */
+/** Runs a block, or its halves where an operand passes the largest binding, the grid the largest dispatch, or a sum the longest loop. */
 function launch(gpu: Gpu, product: Product, block: Block): void {
   const { a, b, c, tile } = product;
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
@@ -232,6 +233,7 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
   else if (workgroups[2] > limit) axes = ["outer", "inner"];
   else if (workgroups[1] > limit) axes = ["rows"];
   else if (workgroups[0] > limit) axes = ["columns"];
+  else if (extent("depth") > MOST_ITERATIONS) axes = ["depth"];
   const axis = axes.find((axis) => extent(axis) > smallestPart(product, axis));
   if (axis) launchHalves(gpu, product, block, axis);
   else if (tooLarge) {

@@ -140,6 +140,9 @@ export function softmaxScoresBackward(
   launch(gpu, "softmax_backward", { probabilities, gradients, dscores }, options);
 }
 
+/** How often a row is walked over, and a little for the loop over its chunks. */
+const WALKS = 3.1;
+
 function launch(
   gpu: Gpu,
   entryPoint: string,
@@ -164,7 +167,11 @@ function launch(
         causal: causal ? 1 : 0,
         diagonal,
       },
-      ...lanesFor(gpu, range.count, options.lanes),
+      ...lanesFor(gpu, range.count, {
+        iterations: WALKS * keys,
+        operation: `attention.${entryPoint}`,
+        lanes: options.lanes,
+      }),
     });
   }
 }

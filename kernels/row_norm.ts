@@ -2,6 +2,7 @@
 
 import type { Gpu } from "./gpu.ts";
 import type { Kernel } from "./kernel.ts";
+import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import source from "./row_norm.wgsl" with { type: "text" };
 import rowsLane from "./rows_lane.wgsl" with { type: "text" };
@@ -26,7 +27,7 @@ export interface RowNormSize {
   eps: number;
   /** Whether the mean is subtracted and a bias added (layer norm); else RMS norm. */
   centered: boolean;
-  /** Default by adapter: `lane` on software, `workgroup` on a GPU. */
+  /** Default: `lane` on a software adapter unless the row is too long for its loops; else `workgroup`. */
   form?: RowForm;
 }
 
@@ -37,8 +38,14 @@ interface Choice {
   form: RowForm;
 }
 
+/** How often a row is walked over, at most. */
+const WALKS = 3;
+
 function choose(gpu: Gpu, size: RowNormSize): Choice {
-  const form = size.form ?? (gpu.adapter.software ? "lane" : "workgroup");
+  const iterations = WALKS * packFor(kernels.lane, size.width).packs;
+  const form = size.form ??
+    (gpu.adapter.software && iterations <= MOST_ITERATIONS ? "lane" : "workgroup");
+  requireIterations(gpu, "row_norm", form === "lane" ? iterations : iterations / gpu.threads);
   return {
     ...packFor(kernels[form], size.width),
     constants: {

@@ -3,7 +3,7 @@
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { lanesFor } from "./lanes.ts";
+import { lanesFor, type RowLanesOptions } from "./lanes.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
 import philox from "./philox.wgsl" with { type: "text" };
 import source from "./sampling.wgsl" with { type: "text" };
@@ -73,6 +73,23 @@ export function guideLogits(gpu: Gpu, options: GuideOptions): void {
   }
 }
 
+/** A search for a threshold walks over the row for every two bits of a key. */
+const SEARCH_WALKS = 16;
+/** Walks for the maximum, the ties, the mass and the token. */
+const DRAW_WALKS = 4;
+/** Elements of a short partial sum, as in sampling.wgsl; a walk takes an iteration for each besides those for its elements. */
+const CHUNK = 128;
+
+function rowLanes(
+  operation: string,
+  options: LogitRows & Filter & { lanes?: number },
+): RowLanesOptions {
+  const { columns, topK, topP, lanes } = options;
+  const walks = DRAW_WALKS + (topK > 0 && topK < columns ? SEARCH_WALKS : 0) +
+    (topP < 1 ? SEARCH_WALKS + 2 : 0);
+  return { iterations: walks * (1 + 1 / CHUNK) * columns, operation, lanes };
+}
+
 /** Options of {@linkcode filterLogits}. */
 export interface FilterOptions extends LogitRows, Filter {
   /** (rows, columns). */
@@ -111,7 +128,7 @@ export function filterLogits(gpu: Gpu, options: FilterOptions): void {
         position: 0,
         steps: 0,
       },
-      ...lanesFor(gpu, range.count, options.lanes),
+      ...lanesFor(gpu, range.count, rowLanes("sampling.filter", options)),
     });
   }
 }
@@ -169,7 +186,7 @@ export function drawTokens(gpu: Gpu, options: DrawOptions): void {
         position,
         steps,
       },
-      ...lanesFor(gpu, range.count, options.lanes),
+      ...lanesFor(gpu, range.count, rowLanes("sampling.draw", options)),
     });
   }
 }

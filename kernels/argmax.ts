@@ -8,7 +8,7 @@ import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = defineKernel("argmax", common, source);
 
-/** One invocation looks at about this many elements of a long row. */
+/** One invocation looks at about this many elements of a long row, or at the root of a very long one. */
 const CHUNK_LENGTH = 128;
 
 /**
@@ -24,7 +24,10 @@ export function argmaxRows(
   buffers: { x: Slice; y: Slice },
 ): void {
   const { rows, columns } = shape;
-  const chunks = Math.max(1, Math.floor(columns / CHUNK_LENGTH));
+  const chunks = Math.max(
+    1,
+    Math.floor(columns / Math.max(CHUNK_LENGTH, Math.ceil(Math.sqrt(columns)))),
+  );
   const winners = gpu.acquire(4 * rows * chunks, "the largest elements of chunks");
   const indices = chunks === 1
     ? buffers.y

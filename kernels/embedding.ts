@@ -4,9 +4,13 @@ import common from "./common.wgsl" with { type: "text" };
 import source from "./embedding.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { MOST_ITERATIONS } from "./loop_limit.ts";
+import { type BindingLimits, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = defineKernel("embedding", common, source);
+
+/** Uses that one pass links: the chain of a row is walked in one loop, with another around it for each 32 uses. */
+const MOST_USES = Math.floor(MOST_ITERATIONS * 32 / 33) - 1;
 
 /** Extents of a table and of a list of indices into it. */
 export interface EmbeddingShape {
@@ -18,8 +22,8 @@ export interface EmbeddingShape {
   uses: number;
 }
 
-function ranges(gpu: Gpu, count: number, shape: EmbeddingShape): RowRange[] {
-  return splitRows(gpu, count, { rowBytes: [4 * shape.columns], operation: "embedding" });
+function ranges(limits: BindingLimits, count: number, shape: EmbeddingShape): RowRange[] {
+  return splitRows(limits, count, { rowBytes: [4 * shape.columns], operation: "embedding" });
 }
 
 function paramsOf(
@@ -81,7 +85,11 @@ export function scatterRows(
   const { indices, dy, dtable } = buffers;
   const last = gpu.acquire(4 * shape.rows, "the last uses of an embedding's rows");
   const previous = gpu.acquire(4 * shape.uses, "the chains of an embedding's uses");
-  for (const uses of ranges(gpu, shape.uses, shape)) {
+  const limits = {
+    maxBindingBytes: Math.min(gpu.maxBindingBytes, MOST_USES * rowBytes),
+    offsetAlignment: gpu.offsetAlignment,
+  };
+  for (const uses of ranges(limits, shape.uses, shape)) {
     const all = { start: 0, count: shape.rows };
     gpu.clear(last);
     gpu.run(kernel, "link", {

@@ -3,6 +3,7 @@
 import { chunkRows, chunkSums } from "./chunk_sums.ts";
 import type { Gpu } from "./gpu.ts";
 import source from "./group_norm.wgsl" with { type: "text" };
+import { requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import { type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
 
@@ -71,6 +72,8 @@ function run(
 ): void {
   const { buffers, walk, swish = false } = options;
   const operation = `group_norm.${entryPoint}`;
+  const { chunk, chunks } = layoutOf(size);
+  requireIterations(gpu, operation, 2 * Math.max(chunk, chunks, size.channels / size.groups));
   for (
     const range of splitRows(gpu, walk.units, { rowBytes: Object.values(walk.split), operation })
   ) {
@@ -222,6 +225,7 @@ export function normalizeBackward(
     });
     chunkSums(gpu, { partial, sums }, { batch, chunks, width: 2 * channels });
     if (affine) {
+      requireIterations(gpu, "group_norm.affine_gradients", batch);
       gpu.run(packFor(kernel, channels).kernel, "affine_gradients", {
         buffers: { channelValues: sums, ...affine },
         params: paramsOf(size, { start: 0, count: batch }),

@@ -1,6 +1,7 @@
 /** Launchers of pooling.wgsl: maximum and average over windows, and their gradients. @module */
 
 import type { Gpu } from "./gpu.ts";
+import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import source from "./pooling.wgsl" with { type: "text" };
 import { type Slice, sliceRows, splitRows } from "./slice.ts";
@@ -35,6 +36,19 @@ export interface PoolingSize {
   kind: "maximum" | "average" | "averageWithoutPadding";
 }
 
+/** Loop iterations over a window. */
+function windowIterations({ input, window }: PoolingSize): number {
+  return Math.min(window.height, input.height) * (Math.min(window.width, input.width) + 1);
+}
+
+/** Loop iterations over the windows that hold a position, and over each of them for a maximum. */
+function gradientIterations(size: PoolingSize): number {
+  const { output, window, stride, kind } = size;
+  const rows = Math.min(output.height, Math.ceil(window.height / stride.height));
+  const columns = Math.min(output.width, Math.ceil(window.width / stride.width));
+  return rows * (1 + columns * (1 + (kind === "maximum" ? windowIterations(size) : 0)));
+}
+
 function launch(
   gpu: Gpu,
   buffers: Record<string, Slice>,
@@ -55,7 +69,9 @@ function launch(
   const lanes = packs *
     (backward ? input.height * input.width : output.height * output.width);
   const rowBytes = [inputBytes, outputBytes];
-  for (const range of splitRows(gpu, batch, { rowBytes, operation: `pooling.${entryPoint}` })) {
+  const operation = `pooling.${entryPoint}`;
+  requireIterations(gpu, operation, backward ? gradientIterations(size) : windowIterations(size));
+  for (const range of splitRows(gpu, batch, { rowBytes, operation })) {
     const parts: Record<string, Slice> = {};
     for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytesOf[name]!);
     gpu.run(chosen, entryPoint, {
@@ -88,7 +104,29 @@ function launch(
  * @param size Extents and kind.
  */
 export function poolingForward(gpu: Gpu, buffers: { x: Slice; y: Slice }, size: PoolingSize): void {
-  launch(gpu, { ...buffers }, size, false);
+  const { batch, channels, input, output, window, stride, padding } = size;
+  if (windowIterations(size) <= MOST_ITERATIONS) {
+    launch(gpu, { ...buffers }, size, false);
+    return;
+  }
+  // Both maxima and averages separate into one along the rows and one along the columns.
+  const between = { height: input.height, width: output.width };
+  const lines = gpu.acquire(4 * batch * channels * between.height * between.width, "pooled lines");
+  launch(gpu, { x: buffers.x, y: lines }, {
+    ...size,
+    output: between,
+    window: { height: 1, width: window.width },
+    stride: { height: 1, width: stride.width },
+    padding: { height: 0, width: padding.width },
+  }, false);
+  launch(gpu, { x: lines, y: buffers.y }, {
+    ...size,
+    input: between,
+    window: { height: window.height, width: 1 },
+    stride: { height: stride.height, width: 1 },
+    padding: { height: padding.height, width: 0 },
+  }, false);
+  gpu.release(lines);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Launchers of resample.wgsl: nearest doubling and bilinear resizing of images, and their gradients. @module */
 
 import type { Gpu } from "./gpu.ts";
+import { requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import type { Extent2d } from "./pooling.ts";
 import source from "./resample.wgsl" with { type: "text" };
@@ -20,6 +21,11 @@ export interface ResampleSize {
   output: Extent2d;
 }
 
+/** Output places that may read an input place along an axis, at most. */
+function readers(extent: number, outputExtent: number): number {
+  return Math.min(outputExtent, 2 * Math.ceil(outputExtent / extent) + 5);
+}
+
 function launch(
   gpu: Gpu,
   entryPoint: "double" | "double_gradient" | "bilinear" | "bilinear_gradient",
@@ -37,6 +43,11 @@ function launch(
     : [inputBytes, outputBytes] as const;
   const { kernel: chosen, packs } = packFor(kernel, channels);
   const operation = `resample.${entryPoint}`;
+  if (entryPoint === "bilinear_gradient") {
+    const iterations = readers(input.height, output.height) *
+      (readers(input.width, output.width) + 1);
+    requireIterations(gpu, operation, iterations);
+  }
   const rowBytes = [inputBytes, outputBytes];
   for (const range of splitRows(gpu, size.batch * lines, { rowBytes, operation })) {
     const read = sliceRows(buffers.read, range, readBytes);

@@ -152,8 +152,8 @@ gpuTest("argmaxRows() sees the last of 262144 columns", async (gpu) => {
   assertEquals([...new Uint32Array(y.buffer, 0, 2)], [VOCABULARY - 1, VOCABULARY - 2]);
 });
 
-gpuTest("argmaxRows() sees the last of 9000000 columns", async (gpu) => {
-  const columns = 9000000;
+gpuTest("argmaxRows() sees the last of 128 × 70312 columns", async (gpu) => {
+  const columns = 128 * 70312;
   const x = new Float32Array(columns);
   x[columns - 1] = 1;
   const { y } = await compute(

@@ -1,10 +1,10 @@
-/** Launchers of elementwise.wgsl: arithmetic on equally long f32 arrays of any size. @module */
+/** Launchers of elementwise.wgsl: arithmetic on equally long arrays of any size, all f32 or all f16. @module */
 
 import common from "./common.wgsl" with { type: "text" };
 import source from "./elementwise.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = defineKernel("elementwise", common, source);
 
@@ -14,12 +14,12 @@ function launch(
   buffers: Record<string, Slice>,
   scalars: { alpha?: number; beta?: number },
 ): void {
-  const count = buffers.y!.bytes / 4;
-  for (
-    const range of splitRows(gpu, count, { rowBytes: [4], operation: `elementwise.${entryPoint}` })
-  ) {
+  const y = buffers.y!;
+  const bytes = elementBytes(y);
+  const operation = `elementwise.${entryPoint}`;
+  for (const range of splitRows(gpu, elementCount(y), { rowBytes: [bytes], operation })) {
     const parts: Record<string, Slice> = {};
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytes);
     gpu.run(kernel, entryPoint, {
       buffers: parts,
       params: { count: range.count, alpha: scalars.alpha ?? 1, beta: scalars.beta ?? 0 },

@@ -1,7 +1,7 @@
 /** The device: opens the adapter, batches dispatches into few submits, stages parameters, moves data in and out, counts. @module */
 
 import { GpuError } from "./errors.ts";
-import type { Kernel } from "./kernel.ts";
+import { type Kernel, kernelFor } from "./kernel.ts";
 import { ParamsStaging, STAGING_BYTES } from "./params_staging.ts";
 import { PipelineCache } from "./pipeline_cache.ts";
 import { BufferPool, type PoolStats } from "./pool.ts";
@@ -46,6 +46,9 @@ export interface RunOptions {
   /** Workgroups by dimension; instead of `threads`. */
   workgroups?: readonly [number, number?, number?];
 }
+
+/** Elements on the host, as they lie in a buffer. */
+export type HostArray = Float32Array | Float16Array | Uint32Array | Int32Array;
 
 /** Lanes of a workgroup: a software adapter runs 8 lanes in step, a GPU wants more. */
 const SOFTWARE_THREADS = 8;
@@ -181,14 +184,15 @@ export class Gpu implements Disposable {
   /**
    * Records one dispatch.
    *
-   * @param kernel The kernel.
+   * @param definition The kernel; what is bound decides whether its text for f32 or for f16 runs.
    * @param entryPoint Its entry point.
    * @param options Buffers, parameters, constants and size.
    * @throws {TypeError} If a binding, a parameter or the size is missing or unknown.
    * @throws {RangeError} If a binding or the number of workgroups passes a limit of the adapter.
    */
-  run(kernel: Kernel, entryPoint: string, options: RunOptions): void {
+  run(definition: Kernel, entryPoint: string, options: RunOptions): void {
     this.#assertOpen();
+    const kernel = kernelFor(definition, entryPoint, options.buffers);
     const operation = `${kernel.name}.${entryPoint}`;
     const constants: Record<string, number> = kernel.overrides.has("THREADS")
       ? { THREADS: this.#threadsFor(options), ...options.constants }
@@ -214,7 +218,7 @@ export class Gpu implements Disposable {
   }
 
   /**
-   * Records a copy between two slices of equal size.
+   * Records a copy between two slices of equal size, whole tensors or multiples of 4 bytes.
    *
    * @param source What is read.
    * @param target What is written; must not overlap `source` in the same buffer.
@@ -228,34 +232,39 @@ export class Gpu implements Disposable {
       source.offsetBytes,
       target.buffer,
       target.offsetBytes,
-      source.bytes,
+      wholeWords(source.bytes),
     );
   }
 
   /**
-   * Records the filling of a slice with zero bytes.
+   * Records the filling of a slice, a whole tensor or a multiple of 4 bytes, with zero bytes.
    *
    * @param slice What is cleared.
    */
   clear(slice: Slice): void {
-    this.#copyEncoder().clearBuffer(slice.buffer, slice.offsetBytes, slice.bytes);
+    this.#copyEncoder().clearBuffer(slice.buffer, slice.offsetBytes, wholeWords(slice.bytes));
   }
 
   /**
    * Writes host data. Recorded work is submitted first, because a queue write overtakes work that is only encoded.
    *
-   * @param slice Where to.
-   * @param data What; at most the slice's bytes, a multiple of 4.
+   * @param slice Where to; where it holds 16-bit floats, a whole tensor or a multiple of 4 bytes.
+   * @param data What, in the slice's type; at most its bytes.
    * @throws {RangeError} If the data is larger than the slice.
    */
-  upload(slice: Slice, data: Float32Array | Uint32Array | Int32Array): void {
+  upload(slice: Slice, data: HostArray): void {
     if (data.byteLength > slice.bytes) {
       throw new RangeError(
         `Cannot upload ${data.byteLength} bytes: expected at most ${slice.bytes}`,
       );
     }
     this.flush();
-    const bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    let bytes = new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+    if (bytes.length % 4 !== 0) {
+      const padded = new Uint8Array(wholeWords(bytes.length));
+      padded.set(bytes);
+      bytes = padded;
+    }
     this.#device.queue.writeBuffer(slice.buffer, slice.offsetBytes, bytes);
     // The queue keeps a second copy of the data until the next submit.
     if (data.byteLength > 1 << 20) this.#device.queue.submit([]);
@@ -284,7 +293,7 @@ export class Gpu implements Disposable {
         slice.offsetBytes,
         staging,
         offsets[i]!,
-        slice.bytes,
+        wholeWords(slice.bytes),
       );
     }
     this.flush();
@@ -450,4 +459,9 @@ export class Gpu implements Disposable {
     this.#throwFailure();
     return parts;
   }
+}
+
+/** Copies move whole words; buffers end with one. */
+function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
 }

@@ -1,11 +1,17 @@
 /** Kernels as data: a WGSL text, and what is read from it (bindings, the `Params` struct, overrides, entry points). @module */
 
+import type { Slice } from "./slice.ts";
+import storageF16 from "./storage_f16.wgsl" with { type: "text" };
+import storageF32 from "./storage_f32.wgsl" with { type: "text" };
+
 /** One storage binding of a kernel. */
 export interface KernelBinding {
   /** `@binding(n)`. */
   binding: number;
   /** Whether the kernel writes it. */
   writable: boolean;
+  /** Width of the elements: always 32 bits, always 16, or (declared over `Stored`) either, the same in all such bindings. */
+  width: "full" | "half" | "either";
 }
 
 /** One scalar field of `struct Params`. */
@@ -32,6 +38,10 @@ export interface Kernel {
   readonly overrides: ReadonlySet<string>;
   /** Compute entry points, each with the names of the storage bindings that it and the functions it calls use. */
   readonly entryPoints: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Whether the text needs the adapter's feature `shader-f16`. */
+  readonly needsHalf: boolean;
+  /** The same text with 16-bit floats for `Stored`, if it has such bindings. */
+  readonly half: Kernel | undefined;
 }
 
 const defined: Kernel[] = [];
@@ -48,6 +58,10 @@ export function definedKernels(): readonly Kernel[] {
 /**
  * Reads the layout of a kernel from its WGSL, so that TypeScript repeats none of it.
  *
+ * A text whose bindings are declared over `Stored` (one element) or `Stored4` (four neighbors) is compiled twice: for f32 and for f16
+ * in memory. It converts where it loads (`f32(x[i])`, `vec4f(x[i])`) and where it stores (`Stored(value)`, `Stored4(value)`) and
+ * computes in f32. What is bound decides which of the two runs.
+ *
  * @param name Name of the kernel in labels, errors and profiles.
  * @param sources WGSL texts, joined in order: shared functions first, the kernel's own file last.
  * @returns The kernel.
@@ -55,14 +69,58 @@ export function definedKernels(): readonly Kernel[] {
  */
 export function defineKernel(name: string, ...sources: string[]): Kernel {
   const source = sources.join("\n");
+  if (!/\bStored4?\b/.test(source)) return readKernel(name, source, undefined);
+  const half = readKernel(name, `${storageF16}\n${source}`, undefined);
+  return readKernel(name, `${storageF32}\n${source}`, half);
+}
+
+/**
+ * Chooses the text of a kernel that fits the types of what is bound.
+ *
+ * @param kernel The kernel.
+ * @param entryPoint Named in the error.
+ * @param buffers Storage bindings by variable name.
+ * @returns The kernel, or its twin for 16-bit floats.
+ * @throws {TypeError} If a binding has the wrong width, or bindings over `Stored` differ.
+ */
+export function kernelFor(
+  kernel: Kernel,
+  entryPoint: string,
+  buffers: Readonly<Record<string, Slice>>,
+): Kernel {
+  let either: string | undefined;
+  for (const name in buffers) {
+    const width = kernel.bindings.get(name)?.width;
+    if (width === undefined) continue;
+    const half = buffers[name]!.half ?? false;
+    if (width === "either") either ??= name;
+    const expected = width === "either" ? buffers[either!]!.half ?? false : width === "half";
+    if (half !== expected) {
+      throw new TypeError(
+        `Cannot run ${kernel.name}.${entryPoint}: expected ${name} of ${
+          expected ? "f16" : "32-bit"
+        } elements${width === "either" && name !== either ? ` like ${either}` : ""}, found ${
+          half ? "f16" : "32-bit ones"
+        }`,
+      );
+    }
+  }
+  return either !== undefined && buffers[either]!.half ? kernel.half! : kernel;
+}
+
+function readKernel(name: string, source: string, half: Kernel | undefined): Kernel {
   const text = source.replace(/\/\/[^\n]*/g, "");
   const bindings = new Map<string, KernelBinding>();
   for (
     const match of text.matchAll(
-      /@group\(0\)\s*@binding\((\d+)\)\s*var<storage\s*,\s*(read|read_write)>\s*(\w+)\s*:/g,
+      /@group\(0\)\s*@binding\((\d+)\)\s*var<storage\s*,\s*(read|read_write)>\s*(\w+)\s*:\s*(?:array<)?\s*([\w<]+)/g,
     )
   ) {
-    bindings.set(match[3]!, { binding: Number(match[1]), writable: match[2] === "read_write" });
+    bindings.set(match[3]!, {
+      binding: Number(match[1]),
+      writable: match[2] === "read_write",
+      width: widthOf(match[4]!),
+    });
   }
   const uniform = /@group\(0\)\s*@binding\((\d+)\)\s*var<uniform>\s*params\s*:\s*Params\b/.exec(
     text,
@@ -102,9 +160,17 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
     paramsBinding: uniform ? Number(uniform[1]) : -1,
     overrides,
     entryPoints,
+    needsHalf: /\benable f16;/.test(text),
+    half,
   };
   defined.push(kernel);
   return kernel;
+}
+
+/** Width of the elements of a binding of this type. */
+function widthOf(type: string): KernelBinding["width"] {
+  if (/^Stored/.test(type)) return "either";
+  return /^(f16|vec[234]h|vec[234]<f16)$/.test(type) ? "half" : "full";
 }
 
 /** Names that each function refers to, without those of its own parameters and variables. */

@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { defineKernel } from "./kernel.ts";
+import { defineKernel, kernelFor } from "./kernel.ts";
+import type { Slice } from "./slice.ts";
 
 const SHARED = `override THREADS: u32 = 64; // override COMMENT: u32;`;
 const SOURCE = `struct Params {
@@ -21,9 +22,9 @@ fn backward() {}`;
 Deno.test("defineKernel() reads bindings, parameters, overrides and entry points", () => {
   const kernel = defineKernel("norm", SHARED, SOURCE);
   assertEquals([...kernel.bindings], [
-    ["x", { binding: 1, writable: false }],
-    ["packed", { binding: 1, writable: false }],
-    ["y", { binding: 2, writable: true }],
+    ["x", { binding: 1, writable: false, width: "full" }],
+    ["packed", { binding: 1, writable: false, width: "full" }],
+    ["y", { binding: 2, writable: true, width: "full" }],
   ]);
   assertEquals([...kernel.fields], [
     ["rows", { offset: 0, type: "u32" }],
@@ -53,5 +54,31 @@ Deno.test("defineKernel() rejects fields that are no scalars and texts without a
     () => defineKernel("norm", "fn helper() {}"),
     SyntaxError,
     "Cannot define kernel norm: expected a @compute @workgroup_size(…) fn, found none",
+  );
+});
+
+const STORED = `
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read> scale: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
+@compute @workgroup_size(1) fn forward() { y[0] = Stored(f32(x[0]) * scale[0]); }`;
+
+Deno.test("kernelFor() chooses the text by the width of what is bound", () => {
+  const kernel = defineKernel("stored", STORED);
+  const [full, half] = [false, true].map((half) => (
+    { buffer: {} as GPUBuffer, offsetBytes: 0, bytes: 8, half }
+  )) as [Slice, Slice];
+  assertEquals(kernelFor(kernel, "forward", { x: full, scale: full, y: full }), kernel);
+  const twin = kernelFor(kernel, "forward", { x: half, scale: full, y: half });
+  assertEquals([kernel.needsHalf, twin.needsHalf], [false, true]);
+  assertThrows(
+    () => kernelFor(kernel, "forward", { x: half, scale: full, y: full }),
+    TypeError,
+    "expected y of f16 elements like x, found 32-bit ones",
+  );
+  assertThrows(
+    () => kernelFor(kernel, "forward", { x: half, scale: half, y: half }),
+    TypeError,
+    "expected scale of 32-bit elements, found f16",
   );
 });

@@ -30,6 +30,7 @@ export * from "./attention.ts";
 export * from "./batch_norm.ts";
 export * from "./block_copy.ts";
 export * from "./broadcast.ts";
+export * from "./cast.ts";
 export * from "./conv2d.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";

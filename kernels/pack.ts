@@ -6,7 +6,7 @@ import packF32 from "./pack_f32.wgsl" with { type: "text" };
 import packVec4 from "./pack_vec4.wgsl" with { type: "text" };
 import special from "./special.wgsl" with { type: "text" };
 
-/** One WGSL text over the type `Pack`, compiled for both widths. */
+/** One WGSL text over the type `Pack` (in memory: `StoredPack`), compiled for both widths. */
 export interface PackedKernel {
   /** `Pack` is `f32`. */
   readonly scalar: Kernel;

@@ -2,6 +2,7 @@
 // are no multiple of four.
 
 alias Pack = f32;
+alias StoredPack = Stored;
 
 fn packSum(value: Pack) -> f32 {
   return value;

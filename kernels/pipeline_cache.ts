@@ -65,6 +65,7 @@ export class PipelineCache {
    * @param constants Values of `override` constants.
    * @returns The pipeline; the device may refuse it later.
    * @throws {TypeError} If the entry point or a buffer is unknown, or a buffer is missing.
+   * @throws {GpuError} If the kernel needs f16 and the adapter has none.
    */
   pipeline(binding: Binding, constants: Readonly<Record<string, number>>): Pipeline {
     const { kernel, entryPoint } = binding;
@@ -77,6 +78,12 @@ export class PipelineCache {
     const entries = layoutEntries(binding);
     const operation = `${kernel.name}.${entryPoint}`;
     const device = this.#device;
+    if (kernel.needsHalf && !device.features.has("shader-f16")) {
+      throw new GpuError(
+        operation,
+        "expected an adapter that computes with f16 (feature shader-f16), found one without",
+      );
+    }
     device.pushErrorScope("validation");
     const layoutKey = entries.map((entry) => `${entry.binding}${entry.buffer!.type}`).join();
     let layout = this.#layouts.get(layoutKey);

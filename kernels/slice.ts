@@ -10,6 +10,28 @@ export interface Slice {
   readonly offsetBytes: number;
   /** Length of the range in bytes. */
   readonly bytes: number;
+  /** Whether the elements are 16-bit floats. Default: they are 32 bits wide. */
+  readonly half?: boolean;
+}
+
+/**
+ * Bytes of one element.
+ *
+ * @param slice The slice.
+ * @returns 2 for 16-bit floats, else 4.
+ */
+export function elementBytes(slice: Pick<Slice, "half">): 2 | 4 {
+  return slice.half ? 2 : 4;
+}
+
+/**
+ * Counts the elements of a slice.
+ *
+ * @param slice The slice.
+ * @returns Their number.
+ */
+export function elementCount(slice: Slice): number {
+  return slice.bytes / elementBytes(slice);
 }
 
 /** What {@linkcode splitRows} has to know of the device. */
@@ -29,7 +51,7 @@ export interface RowRange {
 }
 
 /**
- * Takes a part of a slice.
+ * Takes a part of a slice, of the same type.
  *
  * @param slice The whole.
  * @param offsetBytes Start within it.
@@ -37,7 +59,7 @@ export interface RowRange {
  * @returns The part.
  */
 export function subslice(slice: Slice, offsetBytes: number, bytes: number): Slice {
-  return { buffer: slice.buffer, offsetBytes: slice.offsetBytes + offsetBytes, bytes };
+  return { ...slice, offsetBytes: slice.offsetBytes + offsetBytes, bytes };
 }
 
 /**

@@ -16,7 +16,7 @@ export function add(a: Tensor, b: Tensor, options: { alpha?: number; beta?: numb
   const { alpha = 1, beta = 1 } = options;
   assertShape(b, a.shape, "add() b");
   const { tape } = a;
-  const y = tape.alloc(a.shape);
+  const y = tape.alloc(a.shape, a.dtype);
   linearCombination(tape.gpu, { a: a.storage, b: b.storage, y: y.storage, alpha, beta });
   return tape.record("add", y, [a, b], (dy, needs) => [
     needs[0] ? scaled(dy, alpha) : undefined,
@@ -36,7 +36,7 @@ export function mul(a: Tensor, b: Tensor): Tensor {
   assertShape(b, a.shape, "mul() b");
   const { tape } = a;
   const product = (p: Tensor, q: Tensor): Tensor => {
-    const y = tape.alloc(p.shape);
+    const y = tape.alloc(p.shape, p.dtype);
     multiply(tape.gpu, { a: p.storage, b: q.storage, y: y.storage });
     return y;
   };
@@ -55,7 +55,7 @@ export function mul(a: Tensor, b: Tensor): Tensor {
  * @returns Same shape.
  */
 export function scale(x: Tensor, factor: number, summand = 0): Tensor {
-  const y = x.tape.alloc(x.shape);
+  const y = x.tape.alloc(x.shape, x.dtype);
   affine(x.tape.gpu, { a: x.storage, y: y.storage, alpha: factor, beta: summand });
   return x.tape.record("scale", y, [x], (dy) => [scaled(dy, factor)]);
 }
@@ -88,7 +88,7 @@ export function detach(x: Tensor): Tensor {
 
 function scaled(dy: Tensor, factor: number): Tensor {
   if (factor === 1) return dy;
-  const dx = dy.tape.alloc(dy.shape);
+  const dx = dy.tape.alloc(dy.shape, dy.dtype);
   affine(dy.tape.gpu, { a: dy.storage, y: dx.storage, alpha: factor });
   return dx;
 }

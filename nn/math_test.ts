@@ -13,6 +13,7 @@ checkOp("add()", [{
   run: ({ a, b }) => add(a!, b!, { alpha: 2, beta: -0.5 }),
   reference: ({ a, b }) => a!.map((value, i) => 2 * value - 0.5 * b![i]!),
   close: ELEMENTWISE,
+  half: ["a", "b"],
   bindingLimit: 512,
 }]);
 
@@ -26,6 +27,7 @@ checkOp("mul()", [{
   name: "in ranges",
   inputs: pair,
   run: ({ a, b }) => mul(a!, b!),
+  half: ["a", "b"],
   bindingLimit: 512,
 }]);
 
@@ -35,6 +37,7 @@ checkOp("scale()", [{
   run: ({ x }) => scale(x!, -3, 2),
   reference: ({ x }) => x!.map((value) => -3 * value + 2),
   close: ELEMENTWISE,
+  half: ["x"],
 }]);
 
 gpuTest("Tape.grad() adds the gradients of a tensor that is used twice", async (gpu) => {

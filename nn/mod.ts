@@ -25,6 +25,7 @@ export * from "./attention.ts";
 export * from "./batch_norm.ts";
 export * from "./broadcast.ts";
 export * from "./code_usage.ts";
+export * from "./cast.ts";
 export * from "./conv2d.ts";
 export * from "./dropout.ts";
 export * from "./ema.ts";

@@ -4,7 +4,14 @@ import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Slice } from "../kernels/slice.ts";
 import { Gradients } from "./gradients.ts";
-import { type DataType, type Operand, Parameter, sizeOf, Tensor } from "./tensor.ts";
+import {
+  acquireElements,
+  type DataType,
+  type Operand,
+  Parameter,
+  sizeOf,
+  Tensor,
+} from "./tensor.ts";
 
 /**
  * Computes the gradients of an op's inputs.
@@ -107,7 +114,10 @@ export class Tape implements Disposable {
     if (this.#closed) {
       throw new TypeError("Cannot use a tape: expected an open one, found it closed");
     }
-    const storage = this.gpu.acquire(4 * sizeOf(shape), `a tensor of shape [${shape}]`);
+    const storage = acquireElements(this.gpu, shape, {
+      dtype,
+      purpose: `a tensor of shape [${shape}]`,
+    });
     this.#live.set(storage.buffer, storage);
     this.#fresh.push(storage);
     return new Tensor(this, [...shape], dtype, storage);
@@ -128,12 +138,12 @@ export class Tape implements Disposable {
   /**
    * Uploads host data.
    *
-   * @param data Elements, last axis fastest; a Uint32Array makes a u32 tensor.
+   * @param data Elements, last axis fastest; a Uint32Array makes a u32 tensor, a Float16Array an f16 one.
    * @param shape Extents.
    * @returns A tensor of this tape.
    * @throws {RangeError} If the number of elements differs from the shape's.
    */
-  input(data: Float32Array | Uint32Array, shape: readonly number[]): Tensor {
+  input(data: Float32Array | Float16Array | Uint32Array, shape: readonly number[]): Tensor {
     if (data.length !== sizeOf(shape)) {
       throw new RangeError(
         `Cannot make a tensor of shape [${shape}]: expected ${
@@ -141,7 +151,12 @@ export class Tape implements Disposable {
         } elements, found ${data.length}`,
       );
     }
-    const tensor = this.alloc(shape, data instanceof Uint32Array ? "u32" : "f32");
+    const dtype = data instanceof Uint32Array
+      ? "u32"
+      : data instanceof Float16Array
+      ? "f16"
+      : "f32";
+    const tensor = this.alloc(shape, dtype);
     this.#fresh.pop();
     this.gpu.upload(tensor.storage, data);
     return tensor;
@@ -377,7 +392,7 @@ export class Tape implements Disposable {
    */
   async firstNonFinite(loss: Tensor, wrt: Iterable<Operand>): Promise<string | undefined> {
     const isBad = async (x: Tensor): Promise<boolean> =>
-      x.dtype === "f32" && (await x.read()).some((value) => !Number.isFinite(value));
+      x.dtype !== "u32" && (await x.read()).some((value) => !Number.isFinite(value));
     for (const node of this.#nodes) {
       for (const output of node.outputs) if (await isBad(output)) return node.op;
     }
@@ -421,7 +436,7 @@ export class Tape implements Disposable {
   }
 
   #sum(a: Tensor, b: Tensor): Tensor {
-    const sum = this.alloc(a.shape);
+    const sum = this.alloc(a.shape, a.dtype);
     linearCombination(this.gpu, { a: a.storage, b: b.storage, y: sum.storage });
     return sum;
   }
@@ -432,7 +447,7 @@ export class Tape implements Disposable {
         `Cannot differentiate: expected a scalar or an upstream gradient, found shape [${loss.shape}]`,
       );
     }
-    const one = this.alloc(loss.shape);
+    const one = this.alloc(loss.shape, loss.dtype);
     fill(this.gpu, one.storage, 1);
     return one;
   }

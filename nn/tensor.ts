@@ -1,11 +1,14 @@
 /** Tensors: values of a tape, and parameters that outlive tapes. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import type { Slice } from "../kernels/slice.ts";
+import { elementBytes, type Slice } from "../kernels/slice.ts";
 import type { Tape } from "./tape.ts";
 
-/** Element types: 32-bit floats, and unsigned 32-bit integers for indices and labels. */
-export type DataType = "f32" | "u32";
+/**
+ * Element types: 32-bit floats; 16-bit floats, which ops convert on loading and storing and compute with as f32; unsigned 32-bit
+ * integers for indices and labels.
+ */
+export type DataType = "f32" | "f16" | "u32";
 
 /** Anything an op can read: a {@linkcode Tensor} of a tape or a {@linkcode Parameter}. */
 export interface Operand {
@@ -25,6 +28,39 @@ export interface Operand {
  */
 export function sizeOf(shape: readonly number[]): number {
   return shape.reduce((product, extent) => product * extent, 1);
+}
+
+/**
+ * Counts the bytes of a tensor.
+ *
+ * @param shape Extents.
+ * @param dtype Element type.
+ * @returns Bytes of its elements.
+ */
+export function bytesOf(shape: readonly number[], dtype: DataType): number {
+  return sizeOf(shape) * elementBytes({ half: dtype === "f16" });
+}
+
+/**
+ * Takes a buffer for the elements of a tensor.
+ *
+ * @param gpu The device.
+ * @param shape Extents.
+ * @param options `dtype`: element type; `purpose`: named in memory errors.
+ * @returns Undefined elements of that type.
+ */
+export function acquireElements(
+  gpu: Gpu,
+  shape: readonly number[],
+  options: { dtype: DataType; purpose: string },
+): Slice {
+  const slice = gpu.acquire(bytesOf(shape, options.dtype), options.purpose);
+  return options.dtype === "f16" ? { ...slice, half: true } : slice;
+}
+
+/** Elements that were read back, as f32. */
+function asFloat32(bytes: ArrayBuffer, dtype: DataType): Float32Array {
+  return dtype === "f16" ? Float32Array.from(new Float16Array(bytes)) : new Float32Array(bytes);
 }
 
 /** A value on a tape. Its buffer belongs to the tape and is given back when the tape closes. */
@@ -66,11 +102,11 @@ export class Tensor implements Operand {
    * @throws {TypeError} If the tensor holds integers.
    */
   async read(): Promise<Float32Array> {
-    if (this.dtype !== "f32") {
-      throw new TypeError(`Cannot read as f32: expected dtype f32, found ${this.dtype}`);
+    if (this.dtype === "u32") {
+      throw new TypeError(`Cannot read as f32: expected dtype f32 or f16, found ${this.dtype}`);
     }
     const [bytes] = await this.tape.gpu.read([this.storage]);
-    return new Float32Array(bytes!);
+    return asFloat32(bytes!, this.dtype);
   }
 
   /**
@@ -127,10 +163,10 @@ export class Parameter implements Operand, Disposable {
     this.dtype = options.dtype ?? "f32";
     this.trainable = options.trainable ?? true;
     this.filePermutation = options.filePermutation;
-    this.#storage = gpu.acquire(
-      4 * sizeOf(shape),
-      options.purpose ?? `a parameter of shape [${shape}]`,
-    );
+    this.#storage = acquireElements(gpu, shape, {
+      dtype: this.dtype,
+      purpose: options.purpose ?? `a parameter of shape [${shape}]`,
+    });
   }
 
   /** Number of elements. */
@@ -149,7 +185,7 @@ export class Parameter implements Operand, Disposable {
   /**
    * Writes all elements, in the engine's order of axes.
    *
-   * @param data As many elements as the shape has.
+   * @param data As many elements as the shape has; rounded where the parameter is f16.
    * @throws {RangeError} If the count differs.
    */
   write(data: Float32Array | Uint32Array): void {
@@ -158,7 +194,7 @@ export class Parameter implements Operand, Disposable {
         `Cannot write a parameter of shape [${this.shape}]: expected ${this.size} elements, found ${data.length}`,
       );
     }
-    this.gpu.upload(this.storage, data);
+    this.gpu.upload(this.storage, this.dtype === "f16" ? Float16Array.from(data) : data);
   }
 
   /**
@@ -168,7 +204,7 @@ export class Parameter implements Operand, Disposable {
    */
   async read(): Promise<Float32Array> {
     const [bytes] = await this.gpu.read([this.storage]);
-    return new Float32Array(bytes!);
+    return asFloat32(bytes!, this.dtype);
   }
 
   /** Gives the buffer back. */

@@ -18,6 +18,8 @@ export const ELEMENTWISE: Tolerance = { relative: 1e-5, absolute: 1e-7 };
 export const REDUCTION: Tolerance = { relative: 1e-5, absolute: 1e-5 };
 /** Directional derivative by central differences in f32 with step 1e-2 against the analytic gradient. */
 export const GRADIENT: Tolerance = { relative: 1e-3, absolute: 0 };
+/** Results of f16 tensors against those of f32 tensors: an f16 has 11 bits, and values of one op are rounded up to three times. */
+export const HALF: Tolerance = { relative: 2 ** -9, absolute: 2 ** -9 };
 
 /** The worst number of one comparison. */
 export interface Comparison {

@@ -4,7 +4,7 @@ import { assertEquals } from "@std/assert";
 import { Gpu } from "../kernels/gpu.ts";
 import { Tape } from "../nn/tape.ts";
 import { sizeOf, type Tensor } from "../nn/tensor.ts";
-import { assertClose, GRADIENT, type Tolerance } from "./close.ts";
+import { assertClose, GRADIENT, HALF, type Tolerance } from "./close.ts";
 
 const adapter = await navigator.gpu?.requestAdapter() ?? null;
 let shared: Promise<Gpu> | undefined;
@@ -121,23 +121,44 @@ export interface OpCase {
   gradcheck?: "straight-through";
   /** Step of the finite differences, default 1e-2. */
   epsilon?: number;
+  /** Also run with these inputs in f16: values and gradients must equal those of f32 inputs with the same, rounded, numbers. */
+  half?: readonly string[];
   /** Also run on a device that binds at most this many bytes; values and gradients must be equal. */
   bindingLimit?: number;
+}
+
+/** How {@linkcode makeInputs} changes the values of a case. */
+interface InputOptions {
+  /** Added to inputs, by name. */
+  shifts?: Record<string, Float32Array>;
+  /** Names of inputs that are rounded to f16. */
+  rounded?: readonly string[];
+  /** Whether these are also stored as f16. */
+  stored?: boolean;
+}
+
+function floats(
+  name: string,
+  values: Float32Array,
+  { shifts = {}, rounded = [], stored = false }: InputOptions,
+): Float32Array | Float16Array {
+  const shift = shifts[name];
+  if (shift) return values.map((value, i) => value + shift[i]!);
+  if (!rounded.includes(name)) return values;
+  const halves = Float16Array.from(values);
+  return stored ? halves : Float32Array.from(halves);
 }
 
 function makeInputs(
   tape: Tape,
   testCase: OpCase,
-  shifts: Record<string, Float32Array> = {},
+  options: InputOptions = {},
 ): Record<string, Tensor> {
   const inputs: Record<string, Tensor> = {};
   for (const [name, spec] of Object.entries(testCase.inputs)) {
     const values = valuesOf(testCase, name);
-    const shift = shifts[name];
     inputs[name] = tape.input(
-      spec.dtype === "u32"
-        ? Uint32Array.from(values)
-        : Float32Array.from(values, (value, i) => value + (shift ? shift[i]! : 0)),
+      spec.dtype === "u32" ? Uint32Array.from(values) : floats(name, values, options),
       spec.shape,
     );
   }
@@ -156,14 +177,19 @@ async function valueAndGradients(
   gpu: Gpu,
   testCase: OpCase,
   wrt: readonly string[],
+  options: InputOptions = {},
 ): Promise<{ y: Float32Array; upstream: Float32Array; gradients: Record<string, Float32Array> }> {
   using tape = new Tape(gpu);
-  const inputs = makeInputs(tape, testCase);
+  const inputs = makeInputs(tape, testCase, options);
   const y = testCase.run(inputs);
-  const upstream = randomNumbers(y.size, `${testCase.name} upstream`);
+  let upstream = randomNumbers(y.size, `${testCase.name} upstream`);
+  if (options.rounded) upstream = Float32Array.from(Float16Array.from(upstream));
   const gradients: Record<string, Float32Array> = {};
   if (wrt.length > 0) {
-    const gradient = tape.input(upstream, y.shape);
+    const gradient = tape.input(
+      y.dtype === "f16" ? Float16Array.from(upstream) : upstream,
+      y.shape,
+    );
     const found = tape.grad(y, wrt.map((name) => inputs[name]!), { gradient });
     for (const name of wrt) gradients[name] = await found.get(inputs[name]!)!.read();
   }
@@ -177,7 +203,7 @@ async function weightedSum(
   shifts: Record<string, Float32Array>,
 ): Promise<number> {
   using tape = new Tape(gpu, { record: false });
-  const y = await testCase.run(makeInputs(tape, testCase, shifts)).read();
+  const y = await testCase.run(makeInputs(tape, testCase, { shifts })).read();
   return y.reduce((sum, value, i) => sum + value * upstream[i]!, 0);
 }
 
@@ -244,6 +270,7 @@ export function checkOp(op: string, cases: readonly OpCase[]): void {
         (gpu) => checkGradients(gpu, testCase, wrt),
       );
     }
+    if (testCase.half) registerHalf(op, testCase, wrt);
     if (bindingLimit !== undefined) {
       gpuTest(
         `${op} ${testCase.name}: bindings of at most ${bindingLimit} bytes give the same`,
@@ -264,6 +291,19 @@ export function checkOp(op: string, cases: readonly OpCase[]): void {
       );
     }
   }
+}
+
+function registerHalf(op: string, testCase: OpCase, wrt: readonly string[]): void {
+  gpuTest(`${op} ${testCase.name}: f16 inputs give about the same`, async (gpu) => {
+    if (!gpu.features.has("shader-f16")) return;
+    const rounded = testCase.half!;
+    const full = await valueAndGradients(gpu, testCase, wrt, { rounded });
+    const half = await valueAndGradients(gpu, testCase, wrt, { rounded, stored: true });
+    assertClose(half.y, full.y, HALF, "values");
+    for (const name of wrt) {
+      assertClose(half.gradients[name]!, full.gradients[name]!, HALF, `gradient of ${name}`);
+    }
+  });
 }
 
 /** Ranges add partial sums in another order; nothing else may differ. */

@@ -3,6 +3,9 @@
 import { assertEquals } from "@std/assert";
 import { definedKernels } from "../kernels/mod.ts";
 
+/** Features that some kernels need. */
+const OPTIONAL: readonly GPUFeatureName[] = ["shader-f16"];
+
 /** Text of each file by its path below the root. */
 type Files = ReadonlyMap<string, string>;
 
@@ -81,8 +84,11 @@ for (const [name, kernels] of byName) {
     sanitizeOps: false,
     sanitizeResources: false,
     async fn() {
-      const device = await (await navigator.gpu.requestAdapter())!.requestDevice();
-      for (const { source, entryPoints } of kernels) {
+      const current = (await navigator.gpu.requestAdapter())!;
+      const requiredFeatures = OPTIONAL.filter((feature) => current.features.has(feature));
+      const device = await current.requestDevice({ requiredFeatures });
+      for (const { source, entryPoints, needsHalf } of kernels) {
+        if (needsHalf && !device.features.has("shader-f16")) continue;
         const problems = await problemsOf(
           device,
           { source, entryPoints: entryPoints.keys() },

@@ -22,8 +22,10 @@ import { requireIterations } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
 import type { ProductForm } from "./matmul_form.ts";
 import { shareCount, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { addShares } from "./matmul_shares.ts";
+import { beginsVector } from "./matmul_window.ts";
 import { reduce } from "./reduce.ts";
-import { type Slice, subslice } from "./slice.ts";
+import { elementCount, type Slice, subslice } from "./slice.ts";
 
 export { type Conv2dGeometry, conv2dOutputSize } from "./conv2d_parts.ts";
 
@@ -34,7 +36,7 @@ function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
 
 /** Whether operands of these channels can be loaded four at a time. */
 function byFour(slice: Slice, channels: number): boolean {
-  return channels % 4 === 0 && slice.offsetBytes % 16 === 0;
+  return channels % 4 === 0 && beginsVector(slice);
 }
 
 /** Loop iterations over the taps and the channels of each. */
@@ -43,21 +45,27 @@ function tapIterations({ kernel }: Conv2dGeometry, channels: number, vectors: bo
 }
 
 /**
- * `y = conv(x, weight) + bias`.
+ * `y = conv(x, weight) + bias + residual`. Each is f32 or f16 for itself, but `bias` is f32 and `residual` is as `y`.
  *
  * @param gpu The device.
- * @param buffers `x` (batch, height, width, inputs), `weight` (kernelHeight, kernelWidth, inputs, outputs), `bias` (outputs) and, written,
- * `y` (batch, outHeight, outWidth, outputs).
+ * @param buffers `x` (batch, height, width, inputs), `weight` (kernelHeight, kernelWidth, inputs, outputs), `bias` (outputs), `residual` (as
+ * `y`) and, written, `y` (batch, outHeight, outWidth, outputs).
  * @param geometry Sizes.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
  * @throws {RangeError} If the loops are too long for a software adapter.
  */
 export function conv2dForward(
   gpu: Gpu,
-  buffers: { x: Slice; weight: Slice; bias?: Slice | undefined; y: Slice },
+  buffers: {
+    x: Slice;
+    weight: Slice;
+    bias?: Slice | undefined;
+    residual?: Slice | undefined;
+    y: Slice;
+  },
   geometry: Conv2dGeometry,
 ): void {
-  const { x, weight, bias, y } = buffers;
+  const { x, weight, bias, residual, y } = buffers;
   const { batch, height, width, inputs, outputs, kernel } = geometry;
   if (isPointwise(geometry)) {
     matmul(gpu, {
@@ -68,6 +76,7 @@ export function conv2dForward(
       columns: outputs,
       inner: inputs,
       bias,
+      residual,
     });
     return;
   }
@@ -89,15 +98,21 @@ export function conv2dForward(
     b: weights(weight, geometry),
     c: activation(y, output, ({ lines }) => lines),
     bias,
+    residual: residual && activation(residual, output, ({ lines }) => lines),
     tile,
     form: {
       aAlong: "inner",
       bAlong: "columns",
       aVector: byFour(x, inputs),
       bVector: byFour(weight, outputs) && tile.columns % 4 === 0,
-      cVector: byFour(y, outputs) && tile.columns % 4 === 0,
+      cVector: byFour(y, outputs) && tile.columns % 4 === 0 &&
+        (!residual || beginsVector(residual)),
       bias: bias !== undefined,
+      residual: residual !== undefined,
       accumulate: false,
+      aHalf: x.half ?? false,
+      bHalf: weight.half ?? false,
+      cHalf: y.half ?? false,
     },
     lines: outHeight,
     grid: ({ images, lines }) => ({
@@ -176,7 +191,11 @@ export function conv2dInputGradient(
       bVector: byFour(weight, outputs),
       cVector: byFour(dx, inputs) && tile.columns % 4 === 0,
       bias: false,
+      residual: false,
       accumulate: false,
+      aHalf: dy.half ?? false,
+      bHalf: weight.half ?? false,
+      cHalf: dx.half ?? false,
     },
     lines: phaseHeight,
     grid: ({ images, lines }) => ({
@@ -243,7 +262,11 @@ export function conv2dWeightGradient(
     bVector: byFour(dy, outputs) && tile.columns % 4 === 0,
     cVector: byFour(dweight, outputs) && tile.columns % 4 === 0,
     bias: false,
+    residual: false,
     accumulate: false,
+    aHalf: x.half ?? false,
+    bHalf: dy.half ?? false,
+    cHalf: false,
   };
   const pass = (target: Slice, shares: (part: Part) => number, accumulate: boolean): Pass => ({
     addressing: conv2dWeightGradientAddressing(form),
@@ -252,12 +275,12 @@ export function conv2dWeightGradient(
     b: activation(dy, output, ({ lines }) => lines),
     c: {
       slice: target,
-      lineSize: target.bytes / 4,
+      lineSize: elementCount(target),
       imageLines: 0,
       lines: () => [0, 1],
     },
     tile,
-    form: { ...form, accumulate },
+    form: { ...form, accumulate, cHalf: target.half ?? false },
     lines: outHeight,
     grid: (part) => ({ rows, columns: outputs, products: shares(part) }),
     iterations: (part) => Math.ceil(linesOf(part) / shares(part)) * (outWidth + 1),
@@ -277,7 +300,7 @@ export function conv2dWeightGradient(
     runPart(gpu, pass(target, shares, false), part);
     slot += shares(part);
   }
-  reduce(gpu, "sum", { a: sums, y: dweight, outer: 1, length: slots, inner: size });
+  addShares(gpu, { sums, y: dweight, slots });
   gpu.release(sums);
 }
 

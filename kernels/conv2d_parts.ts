@@ -82,6 +82,8 @@ export interface Pass {
   c: PassOperand;
   /** Added to each row of the product. */
   bias?: Slice | undefined;
+  /** Added to the product: laid out as C. */
+  residual?: PassOperand | undefined;
   /** What a lane owns. */
   tile: Tile;
   /** Layout of the operands. */
@@ -217,6 +219,7 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
     b: windowFor(gpu, pass.b, part),
     c: windowFor(gpu, pass.c, part),
   };
+  const residual = pass.residual && windowFor(gpu, pass.residual, part);
   const biasWindow = bias && windowOf(gpu, bias, { first: 0, end: geometry.outputs });
   const offset = (name: "a" | "b" | "c"): number =>
     windows[name].origin + part.images[0] * pass[name].imageLines * pass[name].lineSize;
@@ -226,9 +229,11 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
       b: windows.b.slice,
       c: windows.c.slice,
       ...(biasWindow && { bias: biasWindow.slice }),
+      ...(residual && { residual: residual.slice }),
     },
     params: {
       alpha: 1,
+      residualShift: residual ? residual.origin - windows.c.origin : 0,
       m: rows,
       n: columns,
       inputs: geometry.inputs,

@@ -23,6 +23,8 @@ export interface AdapterDescription {
   vendor: string;
   /** Whether the adapter computes on the CPU: tiles and workgroup sizes follow it. */
   software: boolean;
+  /** Lanes of a subgroup, where the device has subgroups and their size is fixed; else 0. */
+  subgroupSize: number;
 }
 
 /** Counters of a {@linkcode Gpu}. */
@@ -150,13 +152,15 @@ export class Gpu implements Disposable {
     }
     // Some adapters report sizes that the device then refuses to create.
     requiredLimits.maxBufferSize = Math.min(requiredLimits.maxBufferSize ?? 0, 2 ** 31 - 1);
-    const wanted: GPUFeatureName[] = ["shader-f16", "subgroups", "timestamp-query"];
+    const wanted: GPUFeatureName[] = ["shader-f16", "timestamp-query"];
     const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature));
-    const device = await adapter.requestDevice({ requiredLimits, requiredFeatures });
+    const device = await requestWithSubgroups(adapter, { requiredLimits, requiredFeatures });
     const { info } = adapter;
+    const fixed = device.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
+    const subgroupSize = fixed ? info.subgroupMinSize : 0;
     const name = info.description || info.device || info.architecture || "unknown adapter";
     const software = info.isFallbackAdapter || /llvmpipe|swiftshader|software|lavapipe/i.test(name);
-    return new Gpu(device, { name, vendor: info.vendor, software }, options);
+    return new Gpu(device, { name, vendor: info.vendor, software, subgroupSize }, options);
   }
 
   /**
@@ -458,6 +462,19 @@ export class Gpu implements Disposable {
     else this.#readBuffers.push(staging);
     this.#throwFailure();
     return parts;
+  }
+}
+
+/** Some adapters have subgroups without listing them: it takes a try to know. */
+async function requestWithSubgroups(
+  adapter: GPUAdapter,
+  descriptor: GPUDeviceDescriptor & { requiredFeatures: GPUFeatureName[] },
+): Promise<GPUDevice> {
+  const requiredFeatures: GPUFeatureName[] = [...descriptor.requiredFeatures, "subgroups"];
+  try {
+    return await adapter.requestDevice({ ...descriptor, requiredFeatures });
+  } catch {
+    return await adapter.requestDevice(descriptor);
   }
 }
 

@@ -3,8 +3,8 @@
 import type { Gpu } from "./gpu.ts";
 import { type MatmulOptions, multiply } from "./matmul_parts.ts";
 import { shareCount, type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
-import { reduce } from "./reduce.ts";
-import { subslice } from "./slice.ts";
+import { addShares } from "./matmul_shares.ts";
+import { elementBytes, subslice } from "./slice.ts";
 
 export type { MatmulOptions, MatrixOperand } from "./matmul_parts.ts";
 export type { Tile } from "./matmul_tile.ts";
@@ -15,12 +15,12 @@ const SHARE_MULTIPLE = 64;
 const SHARES_BYTES = 2 ** 24;
 
 /**
- * `C = alpha A B + bias`, for each matrix of a batch.
+ * `C = alpha A B + bias + residual`, for each matrix of a batch.
  *
- * Sums are f32, in one chain along the inner axis. Strides let operands be parts of larger tensors without a copy: the heads of a tensor
- * (batch, tokens, heads, headSize) are matrices of `tokens` rows with rowStride `heads headSize`, batchStrides
- * `[tokens heads headSize, headSize]` and batch `[batch, heads]`. Operands of any size work: what passes the adapter's largest binding
- * runs in parts.
+ * Operands are f32 or f16, each for itself (the bias is f32); sums are f32. Strides let operands be parts of larger tensors without a
+ * copy: the heads of a tensor (batch, tokens, heads, headSize) are matrices of `tokens` rows with rowStride `heads headSize`,
+ * batchStrides `[tokens heads headSize, headSize]` and batch `[batch, heads]`. Operands of any size work: what passes the adapter's
+ * largest binding runs in parts.
  *
  * @param gpu The device.
  * @param options Operands and sizes.
@@ -28,7 +28,7 @@ const SHARES_BYTES = 2 ** 24;
  * @throws {GpuMemoryError} If parts cannot be made small enough to bind.
  */
 export function matmul(gpu: Gpu, options: MatmulOptions): void {
-  const { rows, columns, inner, c, bias, accumulate = false } = options;
+  const { rows, columns, inner, c, bias, residual, accumulate = false } = options;
   const batch = (options.batch ?? [1, 1]).reduce((product, extent) => product * extent);
   if (rows * columns * batch === 0) return;
   if (!(inner >= 1)) {
@@ -40,7 +40,8 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
     Math.ceil(inner / SHARE_MULTIPLE),
     shareCount(inner, workgroups * batch, gpu.adapter),
   );
-  const plain = batch === 1 && (c.rowStride ?? columns) === columns && !bias && !accumulate;
+  const plain = batch === 1 && (c.rowStride ?? columns) === columns && !bias && !residual &&
+    !accumulate;
   const sumsBytes = 4 * shares * rows * columns;
   if (shares === 1 || !plain || sumsBytes > Math.min(SHARES_BYTES, gpu.maxBindingBytes)) {
     multiply(gpu, { ...options, tile });
@@ -82,13 +83,8 @@ function multiplyInShares(gpu: Gpu, options: MatmulOptions & { tile: Tile }, sha
     });
   if (whole > 0) multiplyShares(0, whole, length);
   if (rest > 0) multiplyShares(whole, 1, rest);
-  reduce(gpu, "sum", {
-    a: sums,
-    y: subslice(c.slice, 4 * (c.offset ?? 0), 4 * size),
-    outer: 1,
-    length: slots,
-    inner: size,
-    factor: alpha,
-  });
+  const bytes = elementBytes(c.slice);
+  const y = subslice(c.slice, bytes * (c.offset ?? 0), bytes * size);
+  addShares(gpu, { sums, y, slots, factor: alpha });
   gpu.release(sums);
 }

@@ -16,8 +16,16 @@ export interface ProductForm {
   cVector: boolean;
   /** Whether a bias is added to each row. */
   bias: boolean;
+  /** Whether a residual, laid out as C, is added. */
+  residual: boolean;
   /** Whether the product is added to what C holds. */
   accumulate: boolean;
+  /** Elements of A are 16-bit floats. Sums are f32 in any case. */
+  aHalf: boolean;
+  /** The same of B. */
+  bHalf: boolean;
+  /** The same of C and of the residual. */
+  cHalf: boolean;
 }
 
 /**
@@ -93,10 +101,25 @@ export function columnOf(tile: Tile, form: ProductForm, j: number): string {
  *
  * @param tile What a lane owns.
  * @param form Layout of the operands.
- * @returns False where a vector of B lies along the inner axis.
+ * @returns False where a vector of B lies along the inner axis, or is dealt out number by number.
  */
 export function vectorAccumulators(tile: Tile, form: ProductForm): boolean {
-  return tile.family === "workgroup" || (form.bAlong === "columns" && form.bVector);
+  return tile.family === "workgroup" ||
+    (form.bAlong === "columns" && form.bVector && tile.broadcast !== "b");
+}
+
+/**
+ * Writes the loading of an element, or of four neighbors, as f32.
+ *
+ * @param form Layout of the operands.
+ * @param operand Which operand.
+ * @param index Index in its binding, as WGSL.
+ * @returns WGSL.
+ */
+export function loaded(form: ProductForm, operand: "a" | "b", index: string): string {
+  const [vector, half] = operand === "a" ? [form.aVector, form.aHalf] : [form.bVector, form.bHalf];
+  const value = `${operand}[${index}]`;
+  return half ? `${vector ? "vec4f" : "f32"}(${value})` : value;
 }
 
 /**

@@ -6,8 +6,8 @@ import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
-import { fits, type Window, windowOf } from "./matmul_window.ts";
-import type { Slice } from "./slice.ts";
+import { beginsVector, fits, type Window, windowOf } from "./matmul_window.ts";
+import { elementBytes, type Slice } from "./slice.ts";
 
 /**
  * A matrix, or a batch of matrices, in a slice. Element (row, column) of matrix (outer, inner) of the batch is element
@@ -47,7 +47,9 @@ export interface MatmulOptions {
   batch?: readonly [number, number];
   /** Added to each row of the product: `columns` numbers. */
   bias?: Slice | undefined;
-  /** Factor of the product (not of the bias). Default 1. */
+  /** Added to the product, after the bias: of the type of C and laid out as C is from its offset on. */
+  residual?: Slice | undefined;
+  /** Factor of the product (not of bias and residual). Default 1. */
   alpha?: number;
   /** Adds to what C holds instead of overwriting it. Default false. */
   accumulate?: boolean;
@@ -77,6 +79,7 @@ interface Product {
   b: Matrix;
   c: Matrix;
   bias: Slice | undefined;
+  residual: Slice | undefined;
   alpha: number;
   tile: Tile;
   form: ProductForm;
@@ -150,17 +153,30 @@ export function multiply(gpu: Gpu, options: MatmulOptions & { tile: Tile }): voi
     block,
   );
   const c = matrixOf("C", options.c, ["rows", "columns"], block);
+  const { bias, residual, alpha = 1 } = options;
   const form: ProductForm = {
     aAlong: transposeA ? "rows" : "inner",
     bAlong: transposeB ? "inner" : "columns",
     aVector: inVectors(a, block) && (!transposeA || tile.rows % 4 === 0),
     bVector: inVectors(b, block) && (transposeB || tile.columns % 4 === 0),
-    cVector: inVectors(c, block) && tile.columns % 4 === 0,
-    bias: options.bias !== undefined,
+    cVector: inVectors(c, block) && tile.columns % 4 === 0 &&
+      (!residual || beginsVector(residual)),
+    bias: bias !== undefined,
+    residual: residual !== undefined,
     accumulate: options.accumulate ?? false,
+    aHalf: a.slice.half ?? false,
+    bHalf: b.slice.half ?? false,
+    cHalf: c.slice.half ?? false,
   };
-  const { bias, alpha = 1 } = options;
-  launch(gpu, { a, b, c, bias, alpha, tile, form }, block);
+  if (residual) {
+    matrixOf(
+      "the residual",
+      { ...options.c, slice: residual, offset: 0 },
+      ["rows", "columns"],
+      block,
+    );
+  }
+  launch(gpu, { a, b, c, bias, residual, alpha, tile, form }, block);
 }
 
 function matrixOf(
@@ -183,11 +199,10 @@ function matrixOf(
     ],
   };
   const { end } = extentOf(matrix, block);
-  if (4 * end > slice.bytes) {
+  const endBytes = elementBytes(slice) * end;
+  if (endBytes > slice.bytes) {
     throw new RangeError(
-      `Cannot multiply matrices: expected ${name} within ${slice.bytes} bytes, found it to end at ${
-        4 * end
-      }`,
+      `Cannot multiply matrices: expected ${name} within ${slice.bytes} bytes, found it to end at ${endBytes}`,
     );
   }
   return matrix;
@@ -206,7 +221,7 @@ function extentOf(matrix: Matrix, block: Block): { first: number; end: number } 
 
 /** Whether four neighbors always lie in one aligned vector. */
 function inVectors(matrix: Matrix, block: Block): boolean {
-  return (matrix.slice.offsetBytes / 4 + matrix.offset) % 4 === 0 &&
+  return beginsVector(matrix.slice, matrix.offset) &&
     matrix.axes.every(({ axis, stride }, i) => {
       const extent = block[axis][1];
       return i === 3 ? extent % 4 === 0 : extent === 1 || stride % 4 === 0;
@@ -256,9 +271,10 @@ function launchHalves(gpu: Gpu, product: Product, block: Block, axis: Axis): voi
   const multiple = [PART_MULTIPLE, 4, 1].find((multiple) => half > multiple) ?? 1;
   const middle = begin + Math.ceil(half / multiple) * multiple;
   launch(gpu, product, { ...block, [axis]: [begin, middle] });
-  // Further parts of the sums are added to the first, which alone has the bias.
+  // Further parts of the sums are added to the first, which alone has bias and residual.
+  const sum = { ...product.form, bias: false, residual: false, accumulate: true };
   const rest = axis === "depth"
-    ? { ...product, bias: undefined, form: { ...product.form, bias: false, accumulate: true } }
+    ? { ...product, bias: undefined, residual: undefined, form: sum }
     : product;
   launch(gpu, rest, { ...block, [axis]: [middle, end] });
 }
@@ -270,7 +286,7 @@ function launchWhole(
   windows: readonly [Window, Window, Window],
   workgroups: readonly [number, number, number],
 ): void {
-  const { a, b, c, bias, alpha, tile, form } = product;
+  const { a, b, c, bias, residual, alpha, tile, form } = product;
   const params: Record<string, number> = {
     alpha,
     m: block.rows[1] - block.rows[0],
@@ -278,6 +294,7 @@ function launchWhole(
     depth: block.depth[1] - block.depth[0],
     innerBatch: block.inner[1] - block.inner[0],
     biasOffset: 0,
+    residualShift: 0,
   };
   for (const [name, matrix, window] of [["a", a, 0], ["b", b, 1], ["c", c, 2]] as const) {
     params[`${name}Offset`] = windows[window].origin + extentOf(matrix, block).first;
@@ -294,6 +311,12 @@ function launchWhole(
     const window = windowOf(gpu, bias, { first: block.columns[0], end: block.columns[1] });
     buffers.bias = window.slice;
     params.biasOffset = window.origin + block.columns[0];
+  }
+  if (residual) {
+    const { first, end } = extentOf(c, block);
+    const window = windowOf(gpu, residual, { first: first - c.offset, end: end - c.offset });
+    buffers.residual = window.slice;
+    params.residualShift = window.origin - c.offset - windows[2].origin;
   }
   gpu.run(productKernel(tile, form, matmulAddressing(form)), "matmul", {
     buffers,

@@ -1,15 +1,19 @@
 /** The part of the generator that keeps a product in registers, without workgroup memory or barriers. @module */
 
 import {
-  addressedRows,
   type Addressing,
-  COMPONENTS,
   declareAccumulators,
   type ProductForm,
   range,
   vectorAccumulators,
 } from "./matmul_form.ts";
+import { dealtOperand, type LaneOperand, ownOperand } from "./matmul_operand.ts";
 import type { Tile } from "./matmul_tile.ts";
+
+/** Inner steps of a loop iteration, at least: at its end a software adapter moves every accumulator. */
+const LEAST_STEPS = 4;
+/** Rows and columns that are multiplied together: their numbers and sums stay in registers meanwhile. */
+const BLOCK = 4;
 
 /**
  * Builds the statements that compute a lane's part of a product.
@@ -24,76 +28,82 @@ export function registerBody(
   form: ProductForm,
   addressing: Addressing,
 ): string {
-  const { rows, columns } = tile;
-  const { aAlong, bAlong, aVector, bVector } = form;
-  const aInner = aAlong === "inner";
-  const bInner = bAlong === "inner";
-  const aUnit = aVector ? 4 : 1;
-  const bUnit = bVector ? 4 : 1;
-  const step = (aInner && aVector) || (bInner && bVector) ? 4 : 1;
-  const aLoads = aInner || !aVector ? rows : rows / 4;
-  const bLoads = bInner || !bVector ? columns : columns / 4;
-  const lines: string[] = [declareAccumulators(tile, form)];
-  const offsets = addressedRows(form, rows);
-  lines.push(addressing.prepareRows("row", offsets, 0));
-  for (const j of range(bLoads)) {
-    const column = `min(column${j * (bInner ? 1 : bUnit)}, n - ${bInner ? 1 : bUnit}u)`;
-    lines.push(`let q${j} = ${bInner ? `${column} * bStep` : column} / ${bUnit}u;`);
-  }
-  lines.push(addressing.open(offsets));
-  for (const [i, row] of offsets.entries()) {
-    // Signed, because the address of inner step 0 may lie before the binding.
-    lines.push(`let s${i} = ${aVector ? `u32(i32(p${row}) >> 2u)` : `p${row}`};`);
-  }
-  lines.push(`for (var k = 0u; k < count; k += ${step}u) {`);
-  const a = (i: number, kk: number): string =>
-    aInner
-      ? (aVector ? `a${i}.${COMPONENTS[kk]}` : `a${i}_${kk}`)
-      : (aVector ? `a${i >> 2}_${kk}.${COMPONENTS[i & 3]}` : `a${i}_${kk}`);
-  const b = (j: number, kk: number): string =>
-    bInner && bVector ? `b${j}.${COMPONENTS[kk]}` : `b${j}_${kk}`;
-  const mask = (i: number, kk: number, value: string): string => {
-    const ok = addressing.mask?.(offsets[i]!, `(k + ${kk}u)`);
-    return ok ? `select(${aVector ? "vec4f()" : "0f"}, ${value}, ${ok})` : value;
-  };
-  if (aInner && aVector) {
-    lines.push("let ka = k / 4u;");
-    for (const i of range(rows)) lines.push(`let a${i} = ${mask(i, 0, `a[s${i} + ka]`)};`);
-  }
-  if (bInner && bVector) {
-    lines.push("let kb = (bBase + k) / 4u;");
-    for (const j of range(columns)) lines.push(`let b${j} = b[q${j} + kb];`);
-  }
+  const operand = (name: "a" | "b"): LaneOperand =>
+    (tile.broadcast === name ? dealtOperand : ownOperand)(tile, form, { name, addressing });
+  const a = operand("a");
+  const b = operand("b");
+  const steps = Math.max(LEAST_STEPS, a.steps, b.steps);
+  // Vectors along the inner axis exist only where its length is a multiple of 4.
+  const byFours = (form.aVector && form.aAlong === "inner") ||
+    (form.bVector && form.bAlong === "inner");
+  const tail = steps > 4 || !byFours;
+  return [
+    declareAccumulators(tile, form),
+    ...a.before,
+    ...b.before,
+    addressing.open(a.prepared),
+    `for (var k = 0u; k < count; k += ${steps}u) {`,
+    ...a.loads(steps, tail),
+    ...b.loads(steps, tail),
+    ...multiplyAdds(tile, form, { a, b, steps }),
+    "}",
+    addressing.close,
+  ].join("\n");
+}
+
+/** Blocks of rows × columns, each over all steps, so that a block's sums are loaded and stored once. */
+function multiplyAdds(
+  tile: Tile,
+  form: ProductForm,
+  { a, b, steps }: { a: LaneOperand; b: LaneOperand; steps: number },
+): string[] {
   const vector = vectorAccumulators(tile, form);
-  for (const kk of range(step)) {
-    if (!(aInner && aVector)) {
-      if (!aInner) lines.push(`let ka${kk} = (k + ${kk}u) * aStep / ${aUnit}u;`);
-      for (const i of range(aLoads)) {
-        lines.push(
-          `let a${i}_${kk} = ${
-            mask(i, kk, aInner ? `a[s${i} + k + ${kk}u]` : `a[s${i} + ka${kk}]`)
-          };`,
-        );
+  const lines: string[] = [];
+  // A number that is dealt out is named, for it serves many products.
+  const name = (operand: "a" | "b", i: number, kk: number): string =>
+    tile.broadcast === operand ? `${operand}n${i}_${kk}` : (operand === "a" ? a : b).number(i, kk);
+  const deal = (operand: LaneOperand, block: number[]): void => {
+    for (const kk of range(steps)) {
+      for (const i of block) {
+        lines.push(`let ${tile.broadcast}n${i}_${kk} = ${operand.number(i, kk)};`);
       }
     }
-    if (!(bInner && bVector)) {
-      lines.push(
-        bInner
-          ? `let kb${kk} = bBase + k + ${kk}u;`
-          : `let kb${kk} = (bBase + (k + ${kk}u) * bStep) / ${bUnit}u;`,
-      );
-      for (const j of range(bLoads)) lines.push(`let b${j}_${kk} = b[q${j} + kb${kk}];`);
-    }
-  }
-  // All steps of one accumulator together: it then stays in a register meanwhile (a fifth faster than step by step).
-  for (const i of range(rows)) {
-    for (const j of range(vector ? columns / 4 : columns)) {
-      for (const kk of range(step)) {
-        const factor = vector ? `vec4f(${a(i, kk)})` : a(i, kk);
-        lines.push(`c${i}_${j} = fma(${factor}, ${b(j, kk)}, c${i}_${j});`);
+  };
+  const multiply = (rows: number[], columns: number[]): void => {
+    for (const kk of range(steps)) {
+      for (const i of rows) {
+        if (vector) {
+          const [j] = columns as [number];
+          const four = b.number(j, kk).replace(/\.x$/, "");
+          lines.push(
+            `c${i}_${j >> 2} = fma(vec4f(${name("a", i, kk)}), ${four}, c${i}_${j >> 2});`,
+          );
+        } else {
+          for (const j of columns) {
+            lines.push(`c${i}_${j} = fma(${name("a", i, kk)}, ${name("b", j, kk)}, c${i}_${j});`);
+          }
+        }
       }
     }
+  };
+  const rowBlocks = blocksOf(tile.rows);
+  const columnBlocks = blocksOf(tile.columns);
+  if (tile.broadcast === "b") {
+    for (const columns of columnBlocks) {
+      deal(b, columns);
+      for (const rows of rowBlocks) multiply(rows, columns);
+    }
+  } else {
+    for (const rows of rowBlocks) {
+      if (tile.broadcast === "a") deal(a, rows);
+      for (const columns of columnBlocks) multiply(rows, columns);
+    }
   }
-  lines.push("}", addressing.close);
-  return lines.join("\n");
+  return lines;
+}
+
+function blocksOf(count: number): number[][] {
+  return range(Math.ceil(count / BLOCK)).map((block) =>
+    range(Math.min(BLOCK, count - block * BLOCK)).map((i) => block * BLOCK + i)
+  );
 }

@@ -23,16 +23,20 @@ import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
  */
 export function productSource(tile: Tile, form: ProductForm, addressing: Addressing): string {
   const { lanesX, lanesY, rows, columns, family } = tile;
-  const array = (vector: boolean): string => `array<${vector ? "vec4f" : "f32"}>`;
+  const array = (vector: boolean, half: boolean): string =>
+    `array<${vector ? (half ? "vec4h" : "vec4f") : (half ? "f16" : "f32")}>`;
   const staged = family === "workgroup";
-  return `struct Params { alpha: f32, ${addressing.params} }
+  const product = array(form.cVector, form.cHalf);
+  return `${
+    form.aHalf || form.bHalf || form.cHalf ? "enable f16;\n" : ""
+  }struct Params { alpha: f32, residualShift: u32, ${addressing.params} }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: ${array(form.aVector)};
-@group(0) @binding(2) var<storage, read> b: ${array(form.bVector)};
-@group(0) @binding(3) var<storage, read_write> c: ${array(form.cVector)};
+@group(0) @binding(1) var<storage, read> a: ${array(form.aVector, form.aHalf)};
+@group(0) @binding(2) var<storage, read> b: ${array(form.bVector, form.bHalf)};
+@group(0) @binding(3) var<storage, read_write> c: ${product};
 ${form.bias ? "@group(0) @binding(4) var<storage, read> bias: array<f32>;\n" : ""}${
-    staged ? stagedMemory(tile) : ""
-  }
+    form.residual ? `@group(0) @binding(5) var<storage, read> residual: ${product};\n` : ""
+  }${staged ? stagedMemory(tile) : ""}
 @compute @workgroup_size(${lanesX * lanesY})
 fn ${addressing.name}(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 ${addressing.prologue}
@@ -49,7 +53,7 @@ ${storeSource(tile, form, addressing)}
 
 function storeSource(tile: Tile, form: ProductForm, addressing: Addressing): string {
   const { rows, columns } = tile;
-  const { cVector, bias, accumulate } = form;
+  const { cVector, cHalf, bias } = form;
   const vector = vectorAccumulators(tile, form);
   const lines: string[] = [addressing.storeRows("row", rows)];
   if (bias) {
@@ -61,23 +65,25 @@ function storeSource(tile: Tile, form: ProductForm, addressing: Addressing): str
   }
   const scalar = (i: number, j: number): string =>
     vector ? `c${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `c${i}_${j}`;
+  const float = cVector ? "vec4f" : "f32";
+  const stored = cVector ? "vec4h" : "f16";
   for (const i of range(rows)) {
     lines.push(`if (in${i}) {`);
-    if (cVector) {
-      for (const g of range(columns / 4)) {
-        const four = [0, 1, 2, 3].map((l) => 4 * g + l);
-        const sum = vector ? `c${i}_${g}` : `vec4f(${four.map((j) => scalar(i, j))})`;
-        const at = `(d${i} + column${4 * g}) / 4u`;
-        const added = (bias ? ` + vec4f(${four.map((j) => `bias${j}`)})` : "") +
-          (accumulate ? ` + c[${at}]` : "");
-        lines.push(`if (column${4 * g} < n) { c[${at}] = params.alpha * ${sum}${added}; }`);
-      }
-    } else {
-      for (const j of range(columns)) {
-        const at = `d${i} + column${j}`;
-        const added = (bias ? ` + bias${j}` : "") + (accumulate ? ` + c[${at}]` : "");
-        lines.push(`if (column${j} < n) { c[${at}] = params.alpha * ${scalar(i, j)}${added}; }`);
-      }
+    for (const j of range(cVector ? columns / 4 : columns).map((g) => cVector ? 4 * g : g)) {
+      const parts = range(cVector ? 4 : 1).map((l) => j + l);
+      const joined = (each: (j: number) => string): string =>
+        cVector ? `vec4f(${parts.map(each)})` : each(j);
+      const index = (element: string): string => cVector ? `(${element}) / 4u` : element;
+      const at = index(`d${i} + column${j}`);
+      const terms = [
+        `params.alpha * ${cVector && vector ? `c${i}_${j >> 2}` : joined((j) => scalar(i, j))}`,
+        bias && joined((j) => `bias${j}`),
+        form.residual &&
+        `${float}(residual[${index(`d${i} + column${j} + params.residualShift`)}])`,
+        form.accumulate && `${float}(c[${at}])`,
+      ];
+      const sum = terms.filter(Boolean).join(" + ");
+      lines.push(`if (column${j} < n) { c[${at}] = ${cHalf ? `${stored}(${sum})` : sum}; }`);
     }
     lines.push("}");
   }

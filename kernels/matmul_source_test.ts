@@ -13,14 +13,18 @@ Deno.test("productSource() writes the pinned text for a small tile", () => {
     bVector: true,
     cVector: true,
     bias: true,
+    residual: false,
     accumulate: false,
+    aHalf: false,
+    bHalf: false,
+    cHalf: false,
   };
   const tile = { family: "register", lanesX: 2, lanesY: 4, rows: 2, columns: 4 } as const;
   assertEquals(productSource(tile, form, matmulAddressing(form)), pinned);
 });
 
 Deno.test("tileFor() leaves no lane of a software adapter idle where a product is thin", () => {
-  const adapter = { name: "a CPU", vendor: "", software: true };
+  const adapter = { name: "a CPU", vendor: "", software: true, subgroupSize: 0 };
   const extents = (rows: number, columns: number): [number, number] => {
     const tile = tileFor({ rows, columns, inner: 1024, batch: 1 }, adapter);
     return [tileRows(tile), tileColumns(tile)];
@@ -34,7 +38,7 @@ Deno.test("tileFor() leaves no lane of a software adapter idle where a product i
 });
 
 Deno.test("shareCount() divides only long sums that few workgroups compute, or very long ones", () => {
-  const adapter = { name: "a GPU", vendor: "", software: false };
+  const adapter = { name: "a GPU", vendor: "", software: false, subgroupSize: 0 };
   assertEquals(shareCount(128, 1, adapter), 1);
   assertEquals(shareCount(1280, 1, adapter), 10);
   assertEquals(shareCount(1280, 1000, adapter), 1);

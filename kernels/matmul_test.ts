@@ -6,7 +6,8 @@ import { matmul, type MatmulOptions } from "./matmul.ts";
 import { type Tile, tileFor } from "./matmul_tile.ts";
 
 /** Tiles of every adapter class are right on every adapter. */
-const GPU = { name: "a GPU", vendor: "", software: false };
+const SOFTWARE = { name: "a CPU", vendor: "", software: true, subgroupSize: 0 };
+const GPU = { name: "a GPU", vendor: "", software: false, subgroupSize: 0 };
 
 interface Sizes {
   rows: number;
@@ -104,6 +105,7 @@ for (const sizes of SIZES) {
           ["whole", gpu, tileFor(shape, gpu.adapter)],
           ["in parts", limited, tileFor(shape, gpu.adapter)],
           ["with the tile of a GPU", gpu, tileFor(shape, GPU)],
+          ["without subgroups", gpu, tileFor(shape, SOFTWARE)],
         ];
         for (const [name, device, tile] of runs) {
           const found = await product(device, { ...matrices, c }, {

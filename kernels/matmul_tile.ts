@@ -17,6 +17,11 @@ export interface Tile {
   rows: number;
   /** Columns that a lane owns. */
   columns: number;
+  /**
+   * The operand that all lanes of a register tile read at the same addresses: each lane loads a part, which subgroup operations deal out.
+   * The lanes are one subgroup and lie side by side along the other operand: `lanesY` is 1 for A, `lanesX` for B. Default: none.
+   */
+  broadcast?: "a" | "b";
 }
 
 /** What the choice of a tile may depend on. */
@@ -62,7 +67,40 @@ const LARGE_PRODUCT = 2 ** 24;
  * @returns The tile.
  */
 export function tileFor(shape: ProductShape, adapter: AdapterDescription): Tile {
-  return adapter.software ? softwareTile(shape) : gpuTile(shape);
+  if (!adapter.software) return gpuTile(shape);
+  return adapter.subgroupSize === SOFTWARE_LANES ? subgroupTile(shape) : softwareTile(shape);
+}
+
+/** Lanes that a software adapter runs in step. */
+const SOFTWARE_LANES = 8;
+
+/**
+ * A software adapter pays for loads lane by lane, whatever their addresses are. What is the same for all lanes is therefore loaded once
+ * and dealt out, and the other operand lies along the lanes: the longer side of the product, where it is long enough for all of them.
+ */
+function subgroupTile({ rows, columns, inner, batch }: ProductShape): Tile {
+  const alongRows = (rows: number, columns: number): Tile => ({
+    family: "register",
+    lanesX: 1,
+    lanesY: SOFTWARE_LANES,
+    rows,
+    columns,
+    broadcast: "b",
+  });
+  const alongColumns = (rows: number, columns: number): Tile => ({
+    family: "register",
+    lanesX: SOFTWARE_LANES,
+    lanesY: 1,
+    rows,
+    columns,
+    broadcast: "a",
+  });
+  if (rows <= 8) return alongColumns(rows <= 4 ? rows : 8, rows <= 4 ? 4 : 8);
+  if (columns <= 4) return alongRows(8, columns);
+  if (columns <= 16) return alongRows(8, columns <= 8 ? 8 : 16);
+  if (rows <= 16) return alongColumns(16, 8);
+  const large = columns > 32 && rows * columns * inner * batch >= LARGE_PRODUCT;
+  return alongColumns(32, large ? 8 : 4);
 }
 
 /**

@@ -1,6 +1,6 @@
 /** Windows: the smallest bindable ranges that hold given elements of a slice. @module */
 
-import type { BindingLimits, Slice } from "./slice.ts";
+import { type BindingLimits, elementBytes, type Slice } from "./slice.ts";
 
 /** A binding, and where the wanted elements begin in it. */
 export interface Window {
@@ -27,12 +27,13 @@ export function windowOf(
   range: { first: number; end: number },
 ): Window {
   const alignment = Math.max(ALIGNMENT_BYTES, limits.offsetAlignment);
-  const begin = Math.floor((slice.offsetBytes + 4 * range.first) / alignment) * alignment;
+  const bytes = elementBytes(slice);
+  const begin = Math.floor((slice.offsetBytes + bytes * range.first) / alignment) * alignment;
   // Buffers are multiples of 256 bytes, so a whole vector at the end is inside.
-  const end = Math.ceil((slice.offsetBytes + 4 * range.end) / 16) * 16;
+  const end = Math.ceil((slice.offsetBytes + bytes * range.end) / 16) * 16;
   return {
-    slice: { buffer: slice.buffer, offsetBytes: begin, bytes: end - begin },
-    origin: (slice.offsetBytes - begin) / 4,
+    slice: { ...slice, offsetBytes: begin, bytes: end - begin },
+    origin: (slice.offsetBytes - begin) / bytes,
   };
 }
 
@@ -45,4 +46,15 @@ export function windowOf(
  */
 export function fits(limits: BindingLimits, ...windows: Window[]): boolean {
   return windows.every(({ slice }) => slice.bytes <= limits.maxBindingBytes);
+}
+
+/**
+ * Tells whether vectors of four can begin at the start of a slice.
+ *
+ * @param slice The slice.
+ * @param offset Elements before the first vector.
+ * @returns Whether that is so.
+ */
+export function beginsVector(slice: Slice, offset = 0): boolean {
+  return (slice.offsetBytes / elementBytes(slice) + offset) % 4 === 0;
 }

@@ -1,4 +1,4 @@
-struct Params { alpha: f32, m: u32, n: u32, depth: u32, innerBatch: u32,
+struct Params { alpha: f32, residualShift: u32, m: u32, n: u32, depth: u32, innerBatch: u32,
   aOffset: u32, aOuter: u32, aInner: u32, aStep: u32,
   bOffset: u32, bOuter: u32, bInner: u32, bStep: u32,
   cOffset: u32, cOuter: u32, cInner: u32, cStep: u32, biasOffset: u32 }
@@ -32,30 +32,28 @@ var c0_0 = vec4f();
 var c1_0 = vec4f();
 let p0 = aBase + min(row + 0u, m - 1u) * params.aStep;
 let p1 = aBase + min(row + 1u, m - 1u) * params.aStep;
-let q0 = min(column0, n - 4u) / 4u;
+let q0 = min(column0, n - 4u);
 
-let s0 = u32(i32(p0) >> 2u);
-let s1 = u32(i32(p1) >> 2u);
 for (var k = 0u; k < count; k += 4u) {
-let ka = k / 4u;
-let a0 = a[s0 + ka];
-let a1 = a[s1 + ka];
-let kb0 = (bBase + (k + 0u) * bStep) / 4u;
-let b0_0 = b[q0 + kb0];
-let kb1 = (bBase + (k + 1u) * bStep) / 4u;
-let b0_1 = b[q0 + kb1];
-let kb2 = (bBase + (k + 2u) * bStep) / 4u;
-let b0_2 = b[q0 + kb2];
-let kb3 = (bBase + (k + 3u) * bStep) / 4u;
-let b0_3 = b[q0 + kb3];
-c0_0 = fma(vec4f(a0.x), b0_0, c0_0);
-c0_0 = fma(vec4f(a0.y), b0_1, c0_0);
-c0_0 = fma(vec4f(a0.z), b0_2, c0_0);
-c0_0 = fma(vec4f(a0.w), b0_3, c0_0);
-c1_0 = fma(vec4f(a1.x), b0_0, c1_0);
-c1_0 = fma(vec4f(a1.y), b0_1, c1_0);
-c1_0 = fma(vec4f(a1.z), b0_2, c1_0);
-c1_0 = fma(vec4f(a1.w), b0_3, c1_0);
+let aAt0 = k + 0u;
+let a0_0 = a[(p0 + aAt0) >> 2u];
+let a1_0 = a[(p1 + aAt0) >> 2u];
+let bAt0 = k + 0u;
+let b0_0 = b[(bBase + q0 + bAt0 * bStep) >> 2u];
+let bAt1 = k + 1u;
+let b0_1 = b[(bBase + q0 + bAt1 * bStep) >> 2u];
+let bAt2 = k + 2u;
+let b0_2 = b[(bBase + q0 + bAt2 * bStep) >> 2u];
+let bAt3 = k + 3u;
+let b0_3 = b[(bBase + q0 + bAt3 * bStep) >> 2u];
+c0_0 = fma(vec4f(a0_0.x), b0_0, c0_0);
+c1_0 = fma(vec4f(a1_0.x), b0_0, c1_0);
+c0_0 = fma(vec4f(a0_0.y), b0_1, c0_0);
+c1_0 = fma(vec4f(a1_0.y), b0_1, c1_0);
+c0_0 = fma(vec4f(a0_0.z), b0_2, c0_0);
+c1_0 = fma(vec4f(a1_0.z), b0_2, c1_0);
+c0_0 = fma(vec4f(a0_0.w), b0_3, c0_0);
+c1_0 = fma(vec4f(a1_0.w), b0_3, c1_0);
 }
 
 let in0 = row + 0u < m; let d0 = cBase + (row + 0u) * params.cStep;

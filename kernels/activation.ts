@@ -1,10 +1,10 @@
-/** Launchers of activation.wgsl: functions of one element and their gradients, on f32 arrays of any size. @module */
+/** Launchers of activation.wgsl: functions of one element and their gradients, on arrays of any size, all f32 or all f16. @module */
 
 import source from "./activation.wgsl" with { type: "text" };
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
 
 const kernel = defineKernel("activation", common, special, source);
@@ -50,11 +50,12 @@ function launch(
   activation: Activation,
   buffers: Record<string, Slice>,
 ): void {
-  const count = buffers.x!.bytes / 4;
+  const count = elementCount(buffers.x!);
+  const bytes = elementBytes(buffers.x!);
   const operation = `activation.${activation.name}`;
-  for (const range of splitRows(gpu, count, { rowBytes: [4], operation })) {
+  for (const range of splitRows(gpu, count, { rowBytes: [bytes], operation })) {
     const parts: Record<string, Slice> = {};
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytes);
     gpu.run(kernel, entryPoint, {
       buffers: parts,
       params: { count: range.count, alpha: activation.alpha ?? 0, beta: activation.beta ?? 0 },

@@ -5,10 +5,10 @@ override KIND: u32 = 0;
 struct Params { count: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> dy: array<f32>;
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read> dy: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> dx: array<Stored>;
 
 // sqrt(2 / pi), the factor of gelu's tanh form; 1 / sqrt(2); and 1 / sqrt(2 pi), the height of the normal density.
 const TANH_FACTOR = 0.7978845608;
@@ -57,11 +57,11 @@ fn derivative(v: f32) -> f32 {
 @compute @workgroup_size(THREADS)
 fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = value(x[i]); }
+  if (i < params.count) { y[i] = Stored(value(f32(x[i]))); }
 }
 
 @compute @workgroup_size(THREADS)
 fn backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
-  if (i < params.count) { dx[i] = dy[i] * derivative(x[i]); }
+  if (i < params.count) { dx[i] = Stored(f32(dy[i]) * derivative(f32(x[i]))); }
 }

@@ -6,7 +6,7 @@ import { defineKernel } from "./kernel.ts";
 import philox from "./philox.wgsl" with { type: "text" };
 import type { PhiloxKey } from "./random.ts";
 import source from "./random_mask.wgsl" with { type: "text" };
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = defineKernel("random_mask", common, philox, source);
 
@@ -17,11 +17,13 @@ function launch(
   options: { buffers: Record<string, Slice>; params: Record<string, number>; perThread: number },
 ): void {
   const { buffers, params, perThread } = options;
-  const count = Object.values(buffers)[0]!.bytes / 4;
+  const [first] = Object.values(buffers);
+  const count = elementCount(first!);
+  const bytes = elementBytes(first!);
   const operation = `random_mask.${entryPoint}`;
-  for (const range of splitRows(gpu, count, { rowBytes: [4], multiple: 4, operation })) {
+  for (const range of splitRows(gpu, count, { rowBytes: [bytes], multiple: 4, operation })) {
     const parts: Record<string, Slice> = {};
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytes);
     gpu.run(kernel, entryPoint, {
       buffers: parts,
       params: {

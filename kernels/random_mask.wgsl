@@ -9,8 +9,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read> x: array<Stored>;
+@group(0) @binding(2) var<storage, read_write> y: array<Stored>;
 @group(0) @binding(1) var<storage, read> labels: array<u32>;
 @group(0) @binding(2) var<storage, read_write> replaced: array<u32>;
 
@@ -27,7 +27,7 @@ fn drop_elements(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: ve
   for (var j = 0u; j < 4u; j++) {
     let i = 4u * block + j;
     if (i < params.count) {
-      y[i] = select(0.0, params.factor * x[i], unitInterval(bits[j]) >= params.probability);
+      y[i] = Stored(select(0.0, params.factor * f32(x[i]), unitInterval(bits[j]) >= params.probability));
     }
   }
 }
@@ -39,7 +39,7 @@ fn drop_samples(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec
   if (i >= params.count) { return; }
   let sample = (params.first + i) / params.sample_size;
   let bits = words(sample / 4u, 0u)[sample % 4u];
-  y[i] = select(0.0, params.factor * x[i], unitInterval(bits) >= params.probability);
+  y[i] = Stored(select(0.0, params.factor * f32(x[i]), unitInterval(bits) >= params.probability));
 }
 
 @compute @workgroup_size(THREADS)

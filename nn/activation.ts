@@ -5,10 +5,10 @@ import type { Tensor } from "./tensor.ts";
 
 function apply(x: Tensor, activation: Activation): Tensor {
   const { tape } = x;
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   activationForward(tape.gpu, activation, { x: x.storage, y: y.storage });
   return tape.record(activation.name, y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     activationBackward(tape.gpu, activation, {
       x: x.storage,
       dy: dy.storage,

@@ -38,6 +38,7 @@ function caseOf(
     reference: ({ x }) => x!.map(reference),
     close: ELEMENTWISE,
     bindingLimit: 512,
+    half: ["x"],
     ...options,
   };
 }

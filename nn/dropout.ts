@@ -17,7 +17,7 @@ function drop(x: Tensor, probability: number, op: string, sampleSize?: number): 
   const { tape } = x;
   const key = tape.nextRandomKey();
   const masked = (input: Tensor): Tensor => {
-    const y = tape.alloc(input.shape);
+    const y = tape.alloc(input.shape, input.dtype);
     dropAtRandom(tape.gpu, {
       x: input.storage,
       y: y.storage,

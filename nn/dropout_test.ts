@@ -8,6 +8,7 @@ checkOp("dropout()", [{
   inputs: { x: { shape: [7, 131] } },
   run: ({ x }) => dropout(x!, 0.3),
   bindingLimit: 512,
+  half: ["x"],
 }]);
 
 checkOp("dropPath()", [{
@@ -15,6 +16,7 @@ checkOp("dropPath()", [{
   inputs: { x: { shape: [7, 11, 3] } },
   run: ({ x }) => dropPath(x!, 0.5),
   bindingLimit: 256,
+  half: ["x"],
 }]);
 
 gpuTest("dropout() keeps the expectation and follows seed, step and place", async (gpu) => {

@@ -1,7 +1,8 @@
 /** Keys and values of earlier tokens, so that a transformer can go on one token at a time. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { moveParts, viewOf } from "./rotary.ts";
+import { splitFusedHeads } from "../kernels/rotary.ts";
+import { viewOf } from "./rotary.ts";
 import { dims, type Operand, Parameter, type Tensor } from "./tensor.ts";
 
 /** Sizes of a {@linkcode KvCache}. */
@@ -87,17 +88,20 @@ export function appendHeads(qkv: Tensor, table: Operand, options: AppendHeadsOpt
       } tokens, found ${end}`,
     );
   }
-  const query = tape.alloc([batch, tokens, heads, headDim]);
-  const views = [
-    viewOf(query),
-    viewOf(cache.key, firstPosition),
-    viewOf(cache.value, firstPosition),
-  ];
-  moveParts(qkv, views, {
+  const query = tape.alloc([batch, tokens, heads, headDim], qkv.dtype);
+  splitFusedHeads(tape.gpu, {
+    batch,
+    tokens,
     headDim,
-    heads: [heads, kvHeads, kvHeads],
-    rotation: { table, firstPosition },
-    direction: 1,
+    heads,
+    kvHeads,
+    rows: qkv.storage,
+    parts: [
+      viewOf(query),
+      viewOf(cache.key, firstPosition),
+      viewOf(cache.value, firstPosition),
+    ],
+    rotation: { table: table.storage, firstPosition, direction: 1 },
   });
   return query;
 }

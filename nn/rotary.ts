@@ -1,6 +1,12 @@
 /** 2-D rotary position embedding: its table, the op, and the splitting of fused projections into turned heads. @module */
 
-import { copyHeads, type HeadsView } from "../kernels/rotary.ts";
+import {
+  type FusedHeads,
+  type HeadsView,
+  joinFusedHeads,
+  splitFusedHeads,
+  turnHeads,
+} from "../kernels/rotary.ts";
 import { dims, type Operand, type Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode rotaryTable}. */
@@ -74,10 +80,10 @@ export function rotary(x: Tensor, table: Operand, options: RotaryOptions = {}): 
   const { firstPosition = 0 } = options;
   checkTable(table, { headDim, positions: firstPosition + tokens });
   const turn = (from: Tensor, direction: 1 | -1): Tensor => {
-    const to = from.tape.alloc(x.shape);
-    copyHeads(from.tape.gpu, {
-      source: viewOf(from),
-      target: viewOf(to),
+    const to = from.tape.alloc(x.shape, x.dtype);
+    turnHeads(from.tape.gpu, {
+      x: from.storage,
+      y: to.storage,
       batch,
       tokens,
       heads,
@@ -130,71 +136,36 @@ export function splitHeads(qkv: Tensor, table: Operand, options: SplitHeadsOptio
   }
   checkTable(table, { headDim, positions: firstPosition + tokens });
   const { tape } = qkv;
-  const counts = [heads, kvHeads, kvHeads];
-  const outputs = counts.map((count) => tape.alloc([batch, tokens, count, headDim]));
-  const shared = { headDim, heads: counts, rotation: { table, firstPosition } };
-  moveParts(qkv, outputs.map((y) => viewOf(y)), { ...shared, direction: 1 });
+  const outputs = [heads, kvHeads, kvHeads].map((count) =>
+    tape.alloc([batch, tokens, count, headDim], qkv.dtype)
+  );
+  const shared = { batch, tokens, headDim, heads, kvHeads };
+  const rotation = { table: table.storage, firstPosition };
+  splitFusedHeads(tape.gpu, {
+    ...shared,
+    rows: qkv.storage,
+    parts: viewsOf(outputs),
+    rotation: { ...rotation, direction: 1 },
+  });
   tape.recordNode({
     op: "splitHeads",
     inputs: [qkv],
     outputs,
     backward: (gradients) => {
-      const dqkv = tape.alloc(qkv.shape);
+      const dqkv = tape.alloc(qkv.shape, qkv.dtype);
       // A part that the loss does not depend on has no gradient.
-      if (gradients.includes(undefined)) tape.gpu.clear(dqkv.storage);
-      const views = gradients.map((dy) => dy && viewOf(dy));
-      moveParts(dqkv, views, { ...shared, direction: -1 });
+      const parts = gradients.map((dy, i) => dy ?? tape.zeros(outputs[i]!.shape, qkv.dtype));
+      joinFusedHeads(tape.gpu, {
+        ...shared,
+        rows: dqkv.storage,
+        parts: viewsOf(parts),
+        rotation: { ...rotation, direction: -1 },
+      });
       return [dqkv];
     },
   });
   const [query, key, value] = outputs;
   return { query: query!, key: key!, value: value! };
-}
-
-/**
- * Moves the parts [query | key | value] of a fused projection out of it (direction 1) or into it (-1); query and key are turned by
- * their position on the way, forward or back.
- *
- * @param qkv (batch, tokens, columns).
- * @param views Where each part goes to or comes from; a part without a view is left out.
- * @param options Elements a head, heads of each part, table and first position, direction.
- */
-export function moveParts(
-  qkv: Tensor,
-  views: readonly (HeadsView | undefined)[],
-  options: {
-    headDim: number;
-    heads: readonly number[];
-    rotation: { table: Operand; firstPosition: number };
-    direction: 1 | -1;
-  },
-): void {
-  const [batch, tokens, columns] = qkv.shape as [number, number, number];
-  const { headDim, heads, rotation, direction } = options;
-  const { storage: table } = rotation.table;
-  let offset = 0;
-  for (const [part, view] of views.entries()) {
-    const whole = {
-      slice: qkv.storage,
-      batchStride: tokens * columns,
-      tokenStride: columns,
-      offset,
-    };
-    offset += heads[part]! * headDim;
-    if (!view) continue;
-    copyHeads(qkv.tape.gpu, {
-      source: direction === 1 ? whole : view,
-      target: direction === 1 ? view : whole,
-      batch,
-      tokens,
-      heads: heads[part]!,
-      headDim,
-      // Values do not turn.
-      ...(part < 2
-        ? { rotation: { table, firstPosition: rotation.firstPosition, direction } }
-        : {}),
-    });
-  }
 }
 
 /**
@@ -213,6 +184,10 @@ export function viewOf(x: Operand, first = 0): HeadsView {
     tokenStride: width,
     offset: first * width,
   };
+}
+
+function viewsOf([query, key, value]: readonly Tensor[]): FusedHeads["parts"] {
+  return [viewOf(query!), viewOf(key!), viewOf(value!)];
 }
 
 function checkTable(table: Operand, expected: { headDim: number; positions: number }): void {

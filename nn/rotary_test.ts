@@ -30,6 +30,7 @@ checkOp("rotary()", [{
   reference: ({ x }) => turned(x!, { tokens: 10, heads: 3, first: 0 }),
   close: ELEMENTWISE,
   wrt: ["x"],
+  half: ["x"],
 }, {
   name: "of one token at a later position",
   inputs: { x: { shape: [1, 1, 1, 8] }, table },
@@ -77,6 +78,7 @@ checkOp("splitHeads()", [{
   },
   wrt: ["qkv"],
   bindingLimit: 1024,
+  half: ["qkv"],
 }]);
 
 Deno.test("rotaryTable() turns half of the pairs by the row and half by the column", () => {

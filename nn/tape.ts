@@ -127,10 +127,11 @@ export class Tape implements Disposable {
    * Makes a tensor of zeros.
    *
    * @param shape Extents.
+   * @param dtype Element type, default f32.
    * @returns A tensor of this tape.
    */
-  zeros(shape: readonly number[]): Tensor {
-    const tensor = this.alloc(shape);
+  zeros(shape: readonly number[], dtype: DataType = "f32"): Tensor {
+    const tensor = this.alloc(shape, dtype);
     this.gpu.clear(tensor.storage);
     return tensor;
   }

@@ -4,11 +4,17 @@ import source from "./block_copy.wgsl" with { type: "text" };
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
+import { elementBytes, type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 
-const kernel = defineKernel("block_copy", common, source);
+const words = defineKernel("block_copy", common, source);
+const halves = defineKernel(
+  "block_copy",
+  "enable f16;",
+  common,
+  source.replaceAll("array<u32>", "array<f16>").replaceAll("u32(0)", "f16(0)"),
+);
 
-/** Columns of a row-major matrix of 4-byte elements. */
+/** Columns of a row-major matrix. */
 export interface Block {
   /** The whole matrix. */
   matrix: Slice;
@@ -35,16 +41,18 @@ export interface BlockSize {
  */
 export function copyBlock(gpu: Gpu, size: BlockSize, blocks: { from: Block; to: Block }): void {
   const { from, to } = blocks;
-  if (size.rows === 1) {
-    gpu.copy(
-      subslice(from.matrix, 4 * from.column, 4 * size.columns),
-      subslice(to.matrix, 4 * to.column, 4 * size.columns),
-    );
+  const bytes = elementBytes(from.matrix);
+  const parts = [
+    subslice(from.matrix, bytes * from.column, bytes * size.columns),
+    subslice(to.matrix, bytes * to.column, bytes * size.columns),
+  ] as const;
+  if (size.rows === 1 && parts.every(isWholeWords)) {
+    gpu.copy(...parts);
     return;
   }
-  const rowBytes = [4 * from.stride, 4 * to.stride] as const;
+  const rowBytes = [bytes * from.stride, bytes * to.stride] as const;
   for (const range of splitRows(gpu, size.rows, { rowBytes, operation: "block_copy.copy" })) {
-    gpu.run(kernel, "copy", {
+    gpu.run(from.matrix.half ? halves : words, "copy", {
       buffers: {
         x: sliceRows(from.matrix, range, rowBytes[0]),
         y: sliceRows(to.matrix, range, rowBytes[1]),
@@ -72,14 +80,16 @@ export function copyBlock(gpu: Gpu, size: BlockSize, blocks: { from: Block; to: 
 export function clearBlock(gpu: Gpu, size: BlockSize, block: Block): void {
   const { matrix, stride, column } = block;
   if (size.columns === 0) return;
-  if (size.rows === 1) {
-    gpu.clear(subslice(matrix, 4 * column, 4 * size.columns));
+  const bytes = elementBytes(matrix);
+  const part = subslice(matrix, bytes * column, bytes * size.columns);
+  if (size.rows === 1 && isWholeWords(part)) {
+    gpu.clear(part);
     return;
   }
-  const rowBytes = [4 * stride];
+  const rowBytes = [bytes * stride];
   for (const range of splitRows(gpu, size.rows, { rowBytes, operation: "block_copy.clear" })) {
-    gpu.run(kernel, "clear", {
-      buffers: { y: sliceRows(matrix, range, 4 * stride) },
+    gpu.run(matrix.half ? halves : words, "clear", {
+      buffers: { y: sliceRows(matrix, range, bytes * stride) },
       params: {
         rows: range.count,
         columns: size.columns,
@@ -91,4 +101,9 @@ export function clearBlock(gpu: Gpu, size: BlockSize, block: Block): void {
       threads: range.count * size.columns,
     });
   }
+}
+
+/** Whether a part can be copied or cleared without touching its neighbors: the queue moves words of 4 bytes. */
+function isWholeWords({ offsetBytes, bytes }: Slice): boolean {
+  return offsetBytes % 4 === 0 && bytes % 4 === 0;
 }

@@ -1,13 +1,12 @@
-/** Launchers of broadcast.wgsl: a vector combined with every row of a tensor. @module */
+/** Launchers of broadcast.wgsl: a vector combined with every row of a tensor, all f32 or all f16. @module */
 
 import source from "./broadcast.wgsl" with { type: "text" };
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { definePackedKernel, packFor } from "./pack.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import { alignedRange } from "./slice_elements.ts";
 
-const kernel = defineKernel("broadcast", common, source);
+const kernels = definePackedKernel("broadcast", source);
 
 /** How a tensor and a vector are laid out. */
 export interface BroadcastShape {
@@ -30,13 +29,17 @@ function launch(
 ): void {
   const { outer, middle, inner } = shape;
   const operation = `broadcast.${entryPoint}`;
-  for (const range of splitRows(gpu, outer * middle, { rowBytes: [4 * inner], operation })) {
+  const bytes = elementBytes(options.buffers.y!);
+  // Vectors begin at whole packs, as they do in every tensor and at the aligned start of a part of one.
+  const { kernel, packs } = packFor(kernels, inner);
+  const width = inner / packs;
+  for (const range of splitRows(gpu, outer * middle, { rowBytes: [bytes * inner], operation })) {
     const firstVector = Math.floor(range.start / middle);
     const lastVector = Math.floor((range.start + range.count - 1) / middle);
     const buffers: Record<string, Slice> = {};
     let first = 0;
     for (const [name, slice] of Object.entries(options.buffers)) {
-      if (ROWS.has(name)) buffers[name] = sliceRows(slice, range, 4 * inner);
+      if (ROWS.has(name)) buffers[name] = sliceRows(slice, range, bytes * inner);
       else {
         const vectors = alignedRange(
           gpu,
@@ -48,15 +51,15 @@ function launch(
         first = vectors.first;
       }
     }
-    const count = range.count * inner;
+    const count = range.count * packs;
     gpu.run(kernel, entryPoint, {
       buffers,
       params: {
         count,
         middle,
-        inner,
+        inner: packs,
         first_row: range.start - firstVector * middle,
-        first_vector: first,
+        first_vector: first / width,
         factor: options.factor ?? 1,
       },
       threads: count,

@@ -52,4 +52,5 @@ export * from "./row_norm.ts";
 export * from "./sampling.ts";
 export * from "./softmax.ts";
 export * from "./standardize.ts";
+export * from "./swiglu.ts";
 export * from "./unit_length.ts";

@@ -19,11 +19,11 @@ export type Reduction = "sum" | "sum_squares" | "sum_products" | "sum_exponentia
 
 /** Operands of {@linkcode reduce}. */
 export interface ReduceOptions {
-  /** Input, shape (outer, length, inner). */
+  /** Input, shape (outer, length, inner), f32 or f16. */
   a: Slice;
-  /** `sum_products`: same shape as `a`; `sum_exponentials`: shape (outer). */
+  /** `sum_products`: same shape and type as `a`; `sum_exponentials`: shape (outer), f32. */
   b?: Slice;
-  /** Output, shape (outer, inner). */
+  /** Output, shape (outer, inner), f32. */
   y: Slice;
   /** Extent in front of the reduced axis. */
   outer: number;
@@ -90,7 +90,11 @@ function runPass(
         ? alignedRange(gpu, b, piece.outerStart, piece.outer)
         : alignedRange(gpu, b, first, count));
     gpu.run(kernel, reduction, {
-      buffers: { a: input.slice, ...(second && { b: second.slice }), y: output.slice },
+      buffers: {
+        a: input.slice,
+        ...(second && { [reduction === "sum_exponentials" ? "shifts" : "b"]: second.slice }),
+        y: output.slice,
+      },
       params: {
         outer: piece.outer,
         length: piece.length,

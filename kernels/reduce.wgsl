@@ -9,8 +9,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<f32>;
-@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(1) var<storage, read> a: array<Stored>;
+@group(0) @binding(2) var<storage, read> b: array<Stored>;
+@group(0) @binding(2) var<storage, read> shifts: array<f32>; // (outer)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 struct Chunk {
@@ -50,9 +51,9 @@ fn sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @buil
   var at = c.at;
   for (; at + 3u * c.step < c.end; at += 4u * c.step) {
     let i = params.first + at;
-    total += vec4f(a[i], a[i + c.step], a[i + 2u * c.step], a[i + 3u * c.step]);
+    total += vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step]));
   }
-  for (; at < c.end; at += c.step) { total.x += a[params.first + at]; }
+  for (; at < c.end; at += c.step) { total.x += f32(a[params.first + at]); }
   store(c.output, total);
 }
 
@@ -64,11 +65,11 @@ fn sum_squares(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3
   var at = c.at;
   for (; at + 3u * c.step < c.end; at += 4u * c.step) {
     let i = params.first + at;
-    let v = vec4f(a[i], a[i + c.step], a[i + 2u * c.step], a[i + 3u * c.step]);
+    let v = vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step]));
     total += v * v;
   }
   for (; at < c.end; at += c.step) {
-    let v = a[params.first + at];
+    let v = f32(a[params.first + at]);
     total.x += v * v;
   }
   store(c.output, total);
@@ -83,23 +84,23 @@ fn sum_products(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec
   for (; at + 3u * c.step < c.end; at += 4u * c.step) {
     let i = params.first + at;
     let j = params.first_b + at;
-    total += vec4f(a[i], a[i + c.step], a[i + 2u * c.step], a[i + 3u * c.step]) *
-      vec4f(b[j], b[j + c.step], b[j + 2u * c.step], b[j + 3u * c.step]);
+    total += vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step])) *
+      vec4f(f32(b[j]), f32(b[j + c.step]), f32(b[j + 2u * c.step]), f32(b[j + 3u * c.step]));
   }
-  for (; at < c.end; at += c.step) { total.x += a[params.first + at] * b[params.first_b + at]; }
+  for (; at < c.end; at += c.step) { total.x += f32(a[params.first + at]) * f32(b[params.first_b + at]); }
   store(c.output, total);
 }
 
-// Sum of e^(a - b), where b has one element an outer row.
+// Sum of e^(a - shift) with one shift an outer row.
 @compute @workgroup_size(THREADS)
 fn sum_exponentials(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  let shift = b[params.first_b + c.outer];
+  let shift = shifts[params.first_b + c.outer];
   var total = vec4f();
   var at = c.at;
   for (var j = 0u; at < c.end; at += c.step) {
-    total[j] += preciseExp(a[params.first + at] - shift);
+    total[j] += preciseExp(f32(a[params.first + at]) - shift);
     j = (j + 1u) & 3u;
   }
   store(c.output, total);
@@ -109,7 +110,7 @@ fn sum_exponentials(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
 fn maximum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  var largest = a[params.first + c.at];
-  for (var at = c.at + c.step; at < c.end; at += c.step) { largest = max(largest, a[params.first + at]); }
+  var largest = f32(a[params.first + c.at]);
+  for (var at = c.at + c.step; at < c.end; at += c.step) { largest = max(largest, f32(a[params.first + at])); }
   y[c.output] = largest;
 }

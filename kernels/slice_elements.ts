@@ -1,6 +1,6 @@
 /** Bindings that start at any element: the range from the aligned offset before it, and where in that range the element is. @module */
 
-import type { BindingLimits, RowRange, Slice } from "./slice.ts";
+import { type BindingLimits, elementBytes, type RowRange, type Slice } from "./slice.ts";
 
 /** A range that can be bound, and the wanted elements in it. */
 export interface ElementRange {
@@ -14,7 +14,7 @@ export interface ElementRange {
  * Elements that an {@linkcode alignedRange} may span, wherever it starts.
  *
  * @param limits The device's limits.
- * @returns Number of 4-byte elements, at least 1.
+ * @returns Number of elements of at most 4 bytes, at least 1.
  */
 export function capacityOf(limits: BindingLimits): number {
   return Math.max(1, Math.floor((limits.maxBindingBytes - limits.offsetAlignment) / 4));
@@ -35,11 +35,12 @@ export function alignedRange(
   first: number,
   count: number,
 ): ElementRange {
-  const start = slice.offsetBytes + 4 * first;
+  const size = elementBytes(slice);
+  const start = slice.offsetBytes + size * first;
   const offsetBytes = start - start % limits.offsetAlignment;
   return {
-    slice: { buffer: slice.buffer, offsetBytes, bytes: start - offsetBytes + 4 * count },
-    first: (start - offsetBytes) / 4,
+    slice: { ...slice, offsetBytes, bytes: start - offsetBytes + size * count },
+    first: (start - offsetBytes) / size,
   };
 }
 

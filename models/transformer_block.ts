@@ -1,16 +1,16 @@
 /** A block of the transformer: attention and feed-forward part, both modulated by the condition. @module */
 
 import { attention } from "../nn/attention.ts";
-import { silu } from "../nn/activation.ts";
 import { addGated, addVector, modulate, mulVector } from "../nn/broadcast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
 import { appendHeads, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
-import { mul, reshape } from "../nn/math.ts";
+import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { splitHeads } from "../nn/rotary.ts";
 import { RmsNorm } from "../nn/row_norm.ts";
 import { split } from "../nn/shape.ts";
+import { swiglu } from "../nn/swiglu.ts";
 import { Tape } from "../nn/tape.ts";
 import { dims, type Operand, type Parameter, type Tensor } from "../nn/tensor.ts";
 import type { TransformerConfig } from "./transformer_options.ts";
@@ -162,7 +162,7 @@ export class FeedForward extends Module {
    * @returns Same shape.
    */
   forward(x: Tensor, options: { training: boolean }): Tensor {
-    const y = this.w2.forward(mul(silu(this.w1.forward(x)), this.w3.forward(x)));
+    const y = this.w2.forward(swiglu(this.w1.forward(x), this.w3.forward(x)));
     return dropout(y, options.training ? this.#dropout : 0);
   }
 }

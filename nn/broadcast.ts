@@ -8,6 +8,7 @@ import {
   multiplyRows,
 } from "../kernels/broadcast.ts";
 import { reduce } from "../kernels/reduce.ts";
+import { cast } from "./cast.ts";
 import { assertShape, type Operand, sizeOf, type Tensor } from "./tensor.ts";
 
 /** The vector is a scalar, has one element a channel, or one a channel of each batch element. */
@@ -32,7 +33,7 @@ function sumRows(x: Tensor, vector: Operand, shape: BroadcastShape): Tensor {
   const { outer, middle, inner } = shape;
   const total = x.tape.alloc(vector.shape);
   reduce(x.tape.gpu, "sum", { a: x.storage, y: total.storage, outer, length: middle, inner });
-  return total;
+  return vector.dtype === "f16" ? cast(total, "f16") : total;
 }
 
 /** Sum of `a b` over the middle axis, as the gradient of a vector. */
@@ -47,12 +48,12 @@ function sumProducts(a: Tensor, b: Tensor, vector: Operand, shape: BroadcastShap
     length: middle,
     inner,
   });
-  return total;
+  return vector.dtype === "f16" ? cast(total, "f16") : total;
 }
 
 /** `x (summand + vector)`, not recorded. */
 function scaled(x: Tensor, vector: Operand, shape: BroadcastShape, summand = 0): Tensor {
-  const y = x.tape.alloc(x.shape);
+  const y = x.tape.alloc(x.shape, x.dtype);
   multiplyRows(x.tape.gpu, shape, {
     x: x.storage,
     vector: vector.storage,
@@ -72,7 +73,7 @@ function scaled(x: Tensor, vector: Operand, shape: BroadcastShape, summand = 0):
  */
 export function addVector(x: Tensor, vector: Operand): Tensor {
   const shape = broadcastShape(x, vector, "addVector() vector");
-  const y = x.tape.alloc(x.shape);
+  const y = x.tape.alloc(x.shape, x.dtype);
   addRows(x.tape.gpu, shape, { x: x.storage, vector: vector.storage, y: y.storage });
   return x.tape.record("addVector", y, [x, vector], (dy, needs) => [
     dy,
@@ -122,7 +123,7 @@ export function modulate(x: Tensor, modulation: Modulation): Tensor {
   const { scale, shift } = modulation;
   const shape = broadcastShape(x, scale, "modulate() scale");
   assertShape(shift, scale.shape, "modulate() shift");
-  const y = x.tape.alloc(x.shape);
+  const y = x.tape.alloc(x.shape, x.dtype);
   modulateRows(x.tape.gpu, shape, {
     x: x.storage,
     vector: scale.storage,
@@ -149,7 +150,7 @@ export function modulate(x: Tensor, modulation: Modulation): Tensor {
 export function addGated(base: Tensor, x: Tensor, gamma: Operand): Tensor {
   assertShape(x, base.shape, "addGated() x");
   const shape = broadcastShape(x, gamma, "addGated() gamma");
-  const y = x.tape.alloc(x.shape);
+  const y = x.tape.alloc(x.shape, x.dtype);
   gateRows(x.tape.gpu, shape, {
     x: x.storage,
     vector: gamma.storage,

@@ -8,6 +8,9 @@ const [batch, tokens, channels] = [3, 37, 5];
 const x = { shape: [batch, tokens, channels] };
 const vector = { shape: [channels] };
 const perSample = { shape: [batch, 1, channels] };
+/** Sizes that are handled four channels at a time. */
+const wide = { shape: [2, 7, 12] };
+const wideSample = { shape: [2, 12] };
 
 /** Index in a (batch, channels) vector of element i of x. */
 function sampleIndex(i: number): number {
@@ -36,6 +39,16 @@ checkOp("addVector()", [{
   close: ELEMENTWISE,
 }]);
 
+checkOp("addVector()", [{
+  name: "by channel and sample, four channels at a time",
+  inputs: { x: wide, v: wideSample },
+  run: ({ x, v }) => addVector(x!, v!),
+  reference: ({ x, v }) => x!.map((value, i) => value + v![Math.floor(i / 84) * 12 + i % 12]!),
+  close: ELEMENTWISE,
+  bindingLimit: 256,
+  half: ["x", "v"],
+}]);
+
 checkOp("mulVector()", [{
   name: "by channel",
   inputs: { x, v: vector },
@@ -52,6 +65,12 @@ checkOp("mulVector()", [{
 }]);
 
 checkOp("modulate()", [{
+  name: "four channels at a time, in f16",
+  inputs: { x: wide, scale: wideSample, shift: wideSample },
+  run: ({ x, scale, shift }) => modulate(x!, { scale: scale!, shift: shift! }),
+  half: ["x", "scale", "shift"],
+  bindingLimit: 256,
+}, {
   name: "by channel and sample",
   inputs: { x, scale: perSample, shift: perSample },
   run: ({ x, scale, shift }) => modulate(x!, { scale: scale!, shift: shift! }),
@@ -62,6 +81,12 @@ checkOp("modulate()", [{
 }]);
 
 checkOp("addGated()", [{
+  name: "four channels at a time, in f16",
+  inputs: { base: wide, x: wide, gamma: wideSample },
+  run: ({ base, x, gamma }) => addGated(base!, x!, gamma!),
+  half: ["base", "x", "gamma"],
+  bindingLimit: 256,
+}, {
   name: "by channel and sample",
   inputs: { base: x, x, gamma: perSample },
   run: ({ base, x, gamma }) => addGated(base!, x!, gamma!),

@@ -49,6 +49,7 @@ export * from "./sampling.ts";
 export * from "./shape.ts";
 export * from "./softmax.ts";
 export * from "./standardize.ts";
+export * from "./swiglu.ts";
 export * from "./tape.ts";
 export * from "./tensor.ts";
 export * from "./unit_length.ts";

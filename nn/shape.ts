@@ -57,7 +57,7 @@ function joinRuns(
   runs: readonly { start: number; length: number; gradient: Tensor | undefined }[],
 ): Tensor {
   const { rows, extent, inner } = view;
-  const dx = x.tape.alloc(x.shape);
+  const dx = x.tape.alloc(x.shape, x.dtype);
   for (const { start, length, gradient } of runs) {
     const size: BlockSize = { rows, columns: length * inner };
     const to = { matrix: dx.storage, stride: extent * inner, column: start * inner };

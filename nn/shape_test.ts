@@ -23,6 +23,7 @@ checkOp("concat()", [{
   run: ({ a, b }) => concat([a!, b!], { axis: 0 }),
   reference: ({ a, b }) => [...a!, ...b!],
   close: EXACT,
+  half: ["a", "b"],
 }, {
   name: "along the last axis, in ranges",
   inputs: { a: { shape: [300, 1] }, b: { shape: [300, 2] } },
@@ -38,12 +39,14 @@ checkOp("slice()", [{
   run: ({ x }) => slice(x!, { axis: 1, start: 2, length: 3 }),
   reference: ({ x }) => columns(x!, 35, 10, 15),
   close: EXACT,
+  half: ["x"],
 }, {
   name: "of the first axis",
   inputs: { x: { shape: [7, 5] } },
   run: ({ x }) => slice(x!, { axis: 0, start: 6, length: 1 }),
   reference: ({ x }) => x!.slice(30),
   close: EXACT,
+  half: ["x"],
 }, {
   name: "of the last axis, in ranges",
   inputs: { x: { shape: [300, 4] } },

@@ -7,7 +7,8 @@ import { definePackedKernel, packFor } from "./pack.ts";
 import source from "./row_norm.wgsl" with { type: "text" };
 import rowsLane from "./rows_lane.wgsl" with { type: "text" };
 import rowsWorkgroup from "./rows_workgroup.wgsl" with { type: "text" };
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { reduce } from "./reduce.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 /** Who walks a row: one lane, or a workgroup whose lanes exchange their sums. */
 export type RowForm = "lane" | "workgroup";
@@ -27,8 +28,18 @@ export interface RowNormSize {
   eps: number;
   /** Whether the mean is subtracted and a bias added (layer norm); else RMS norm. */
   centered: boolean;
+  /** Images that the rows belong to, with as many rows each, where each image has a modulation of its own. Default 1. */
+  images?: number;
   /** Default: `lane` on a software adapter unless the row is too long for its loops; else `workgroup`. */
   form?: RowForm;
+}
+
+/** What each image's normalized rows are multiplied by, less 1, and what is added to them: (images, width), in the type of x. */
+export interface RowModulation {
+  /** Factor less 1. */
+  scale: Slice;
+  /** Summand. */
+  shift: Slice;
 }
 
 interface Choice {
@@ -41,7 +52,7 @@ interface Choice {
 /** How often a row is walked over, at most. */
 const WALKS = 3;
 
-function choose(gpu: Gpu, size: RowNormSize): Choice {
+function choose(gpu: Gpu, size: RowNormSize, modulated: boolean): Choice {
   const iterations = WALKS * packFor(kernels.lane, size.width).packs;
   const form = size.form ??
     (gpu.adapter.software && iterations <= MOST_ITERATIONS ? "lane" : "workgroup");
@@ -50,6 +61,7 @@ function choose(gpu: Gpu, size: RowNormSize): Choice {
     ...packFor(kernels[form], size.width),
     constants: {
       CENTERED: size.centered ? 1 : 0,
+      MODULATED: modulated ? 1 : 0,
       // Of the workgroup that shares a row.
       ...(form === "workgroup" && { THREADS: gpu.threads }),
     },
@@ -59,9 +71,11 @@ function choose(gpu: Gpu, size: RowNormSize): Choice {
 
 function paramsOf(
   size: RowNormSize,
-  extents: { rows: number; packs: number; chunk?: number; chunks?: number; first?: number },
+  extents: { rows: number; packs: number } & Record<string, number>,
 ): Record<string, number> {
-  return { chunk: 1, chunks: 0, first: 0, width: size.width, eps: size.eps, ...extents };
+  const { rows, images = 1, width, eps } = size;
+  const plan = { first_row: 0, chunk: 1, chunks: 0, image_chunks: 1, first: 0 };
+  return { ...plan, image_rows: rows / images, width, eps, ...extents };
 }
 
 /** Runs an entry point that walks whole rows. */
@@ -69,30 +83,42 @@ function runRows(
   gpu: Gpu,
   entryPoint: string,
   size: RowNormSize,
-  operands: { rows: Record<string, Slice>; whole: Record<string, Slice>; statistics: string },
+  operands: {
+    rows: Record<string, Slice> & { x: Slice };
+    whole: Record<string, Slice>;
+    statistics: string;
+    /** Modulating vectors by name, undefined where there are none. */
+    vectors: Record<string, Slice | undefined>;
+  },
 ): void {
-  const { kernel, packs, constants, form } = choose(gpu, size);
+  const vectors = Object.entries(operands.vectors);
+  const modulated = vectors.some(([, slice]) => slice !== undefined);
+  const { kernel, packs, constants, form } = choose(gpu, size, modulated);
   const operation = `row_norm.${entryPoint}`;
   const { rows, whole } = operands;
-  const bytesOf = (name: string): number => name === operands.statistics ? 8 : 4 * size.width;
+  const elements = elementBytes(rows.x) * size.width;
+  const bytesOf = (name: string): number => name === operands.statistics ? 8 : elements;
   const rowBytes = Object.keys(rows).map(bytesOf);
   for (const range of splitRows(gpu, size.rows, { rowBytes, operation })) {
     const buffers: Record<string, Slice> = { ...whole };
     for (const [name, slice] of Object.entries(rows)) {
       buffers[name] = sliceRows(slice, range, bytesOf(name));
     }
+    // Every declared binding needs a buffer, also those that are not read.
+    for (const [name, slice] of vectors) buffers[name] = slice ?? buffers.x!;
     const threads = range.count * (form === "lane" ? 1 : gpu.threads);
-    const params = paramsOf(size, { rows: range.count, packs });
+    const params = paramsOf(size, { rows: range.count, packs, first_row: range.start });
     gpu.run(kernel, entryPoint, { buffers, params, constants, threads });
   }
 }
 
 /**
- * `y = (x - mean) / deviation * weight + bias`, row by row; for RMS norm mean and bias are 0.
+ * `y = (x - mean) / deviation * weight + bias`, row by row; for RMS norm mean and bias are 0, and the result may be modulated:
+ * `y (1 + scale) + shift`.
  *
  * @param gpu The device.
- * @param buffers `x` and `y` (rows, width), `weight` and, for layer norm, `bias` (width); `statistics` (rows, 2) is written: mean and
- * reciprocal deviation.
+ * @param buffers `x` and `y` (rows, width), both f32 or f16; `weight` and, for layer norm, `bias` (width), f32; `statistics` (rows, 2),
+ * f32, is written: mean and reciprocal deviation; `modulation` for RMS norm.
  * @param size Extents and kind.
  */
 export function rowNormForward(
@@ -103,15 +129,17 @@ export function rowNormForward(
     bias: Slice | undefined;
     statistics: Slice;
     y: Slice;
+    modulation?: RowModulation | undefined;
   },
   size: RowNormSize,
 ): void {
-  const { x, weight, bias, statistics, y } = buffers;
+  const { x, weight, bias, statistics, y, modulation } = buffers;
   runRows(gpu, "forward", size, {
     rows: { x, newStatistics: statistics, y },
     // Every declared binding needs a buffer, also the one that RMS norm does not read.
     whole: { weight, bias: bias ?? weight },
     statistics: "newStatistics",
+    vectors: { scale: modulation?.scale, shift: modulation?.shift },
   });
 }
 
@@ -119,52 +147,61 @@ export function rowNormForward(
  * Gradient of {@linkcode rowNormForward} by x.
  *
  * @param gpu The device.
- * @param buffers What forward read and wrote, `dy`, and `dx`, which is written.
+ * @param buffers What forward read and wrote, `scale` where it was modulated, `dy`, and `dx`, which is written.
  * @param size Extents and kind.
  */
 export function rowNormInputGradient(
   gpu: Gpu,
-  buffers: Record<"dy" | "x" | "weight" | "statistics" | "dx", Slice>,
+  buffers: Record<"dy" | "x" | "weight" | "statistics" | "dx", Slice> & {
+    scale?: Slice | undefined;
+  },
   size: RowNormSize,
 ): void {
-  const { dy, x, weight, statistics, dx } = buffers;
+  const { dy, x, weight, statistics, dx, scale } = buffers;
   runRows(gpu, "input_gradient", size, {
     rows: { dy, x, statistics, y: dx },
     whole: { weight },
     statistics: "statistics",
+    vectors: { scale },
   });
 }
 
-/**
- * Gradients of {@linkcode rowNormForward} by weight and bias.
- *
- * @param gpu The device.
- * @param buffers What forward read and wrote, `dy`; `dweight` and, for layer norm, `dbias` (width) are written.
- * @param size Extents and kind.
- */
-export function rowNormAffineGradients(
+/** Sums over chunks of rows that never reach from one image into the next. */
+interface ChunkSums {
+  /** (chunks, 2, width): sums of dy, and of dy times the normalized rows. */
+  partial: Slice;
+  /** All chunks, and those of an image. */
+  plan: { chunks: number; image_chunks: number };
+}
+
+/** Sums up what the gradients of vectors need; the caller releases `partial`. */
+function sumChunks(
   gpu: Gpu,
-  buffers: Record<"dy" | "x" | "statistics" | "dweight", Slice> & { dbias: Slice | undefined },
+  buffers: Record<"dy" | "x" | "statistics", Slice>,
   size: RowNormSize,
-): void {
-  const { dy, x, statistics, dweight, dbias } = buffers;
-  const { rows, width } = size;
-  const { kernel, packs, constants } = choose(gpu, size);
+): ChunkSums {
+  const { dy, x, statistics } = buffers;
+  const { rows, width, images = 1 } = size;
+  const { kernel, packs, constants } = choose(gpu, size, images > 1);
+  const imageRows = rows / images;
   // A power of two, so that ranges of whole chunks start at aligned offsets early.
-  const chunk = 2 ** Math.ceil(Math.log2(rows) / 2);
-  const chunks = Math.ceil(rows / chunk);
-  const partial = gpu.acquire(8 * chunks * width, "row_norm scratch");
+  const chunk = 2 ** Math.ceil(Math.log2(imageRows) / 2);
+  const imageChunks = Math.ceil(imageRows / chunk);
+  const partial = gpu.acquire(8 * images * imageChunks * width, "row_norm scratch");
+  const rowBytes = elementBytes(x) * width;
   const options = {
-    rowBytes: [4 * width, 8],
-    multiple: chunk,
+    rowBytes: [rowBytes, 8],
+    multiple: images > 1 ? imageRows : chunk,
     operation: "row_norm.chunk_gradients",
   };
   for (const range of splitRows(gpu, rows, options)) {
-    const count = Math.ceil(range.count / chunk);
+    const count = images > 1
+      ? range.count / imageRows * imageChunks
+      : Math.ceil(range.count / chunk);
     gpu.run(kernel, "chunk_gradients", {
       buffers: {
-        dy: sliceRows(dy, range, 4 * width),
-        x: sliceRows(x, range, 4 * width),
+        dy: sliceRows(dy, range, rowBytes),
+        x: sliceRows(x, range, rowBytes),
         statistics: sliceRows(statistics, range, 8),
         partial,
       },
@@ -173,19 +210,71 @@ export function rowNormAffineGradients(
         packs,
         chunk,
         chunks: count,
-        first: range.start / chunk,
+        image_chunks: imageChunks,
+        first: images > 1 ? range.start / imageRows * imageChunks : range.start / chunk,
       }),
       constants,
       threads: count * packs,
     });
   }
+  return { partial, plan: { chunks: images * imageChunks, image_chunks: imageChunks } };
+}
+
+/**
+ * Gradients of {@linkcode rowNormForward}, not modulated, by weight and bias.
+ *
+ * @param gpu The device.
+ * @param buffers What forward read and wrote, `dy`; `dweight` and, for layer norm, `dbias` (width), f32, are written.
+ * @param size Extents and kind.
+ */
+export function rowNormAffineGradients(
+  gpu: Gpu,
+  buffers: Record<"dy" | "x" | "statistics" | "dweight", Slice> & { dbias: Slice | undefined },
+  size: RowNormSize,
+): void {
+  const { dweight, dbias } = buffers;
+  const { rows, width } = size;
+  const { kernel, packs, constants } = choose(gpu, size, false);
+  const { partial, plan } = sumChunks(gpu, buffers, size);
   const spare = dbias ?? gpu.acquire(4 * width, "row_norm scratch");
   gpu.run(kernel, "affine_gradients", {
     buffers: { chunkSums: partial, dbias: spare, dweight },
-    params: paramsOf(size, { rows, packs, chunk, chunks }),
+    params: paramsOf(size, { rows, packs, ...plan }),
     constants,
     threads: packs,
   });
   if (!dbias) gpu.release(spare);
+  gpu.release(partial);
+}
+
+/**
+ * Gradients of a modulated {@linkcode rowNormForward} by weight, scale and shift.
+ *
+ * @param gpu The device.
+ * @param buffers What forward read and wrote, `dy`; `dweight` (width), f32, and `dscale`, `dshift` (images, width), in the type of x,
+ * are written.
+ * @param size Extents; RMS norm.
+ */
+export function rowNormModulationGradients(
+  gpu: Gpu,
+  buffers: Record<
+    "dy" | "x" | "statistics" | "weight" | "scale" | "dweight" | "dscale" | "dshift",
+    Slice
+  >,
+  size: RowNormSize,
+): void {
+  const { weight, scale, dweight, dscale, dshift } = buffers;
+  const { rows, width, images = 1 } = size;
+  const { kernel, packs, constants } = choose(gpu, size, true);
+  const { partial, plan } = sumChunks(gpu, buffers, size);
+  const imageWeights = gpu.acquire(4 * images * width, "row_norm scratch");
+  gpu.run(kernel, "modulation_gradients", {
+    buffers: { chunkSums: partial, weight, scale, dscale, dshift, imageWeights },
+    params: paramsOf(size, { rows, packs, ...plan }),
+    constants,
+    threads: images * packs,
+  });
+  reduce(gpu, "sum", { a: imageWeights, y: dweight, outer: 1, length: images, inner: width });
+  gpu.release(imageWeights);
   gpu.release(partial);
 }

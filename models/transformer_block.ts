@@ -1,7 +1,7 @@
 /** A block of the transformer: attention and feed-forward part, both modulated by the condition. @module */
 
 import { attention } from "../nn/attention.ts";
-import { addGated, addVector, modulate, mulVector } from "../nn/broadcast.ts";
+import { addGated, addVector, mulVector } from "../nn/broadcast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
 import { appendHeads, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
@@ -284,12 +284,12 @@ export class TransformerBlock extends Module {
     const { gamma1, gamma2, scale1, scale2, shift1, shift2 } = modulation;
     const rate = context.training ? this.#dropPath : 0;
     const attended = this.attention.forward(
-      modulate(this.attentionNorm.forward(x), { scale: scale1, shift: shift1 }),
+      this.attentionNorm.modulated(x, { scale: scale1, shift: shift1 }),
       context,
     );
     const h = addGated(x, dropPath(attended, rate), gamma1);
     const fed = this.feedForward.forward(
-      modulate(this.ffnNorm.forward(h), { scale: scale2, shift: shift2 }),
+      this.ffnNorm.modulated(h, { scale: scale2, shift: shift2 }),
       context,
     );
     return addGated(h, dropPath(fed, rate), gamma2);

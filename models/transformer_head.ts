@@ -1,6 +1,5 @@
 /** The last norm of the transformer, modulated by the condition. @module */
 
-import { modulate } from "../nn/broadcast.ts";
 import type { Linear } from "../nn/linear.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { RmsNorm } from "../nn/row_norm.ts";
@@ -57,6 +56,6 @@ export class ModulatedNorm extends Module {
    * @returns Same shape.
    */
   forward(x: Tensor, modulation: HeadModulation): Tensor {
-    return modulate(this.#norm.forward(x), modulation);
+    return this.#norm.modulated(x, modulation);
   }
 }

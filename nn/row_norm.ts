@@ -4,10 +4,12 @@ import {
   rowNormAffineGradients,
   rowNormForward,
   rowNormInputGradient,
+  rowNormModulationGradients,
 } from "../kernels/row_norm.ts";
+import type { Modulation } from "./broadcast.ts";
 import type { AffineOperands } from "./group_norm.ts";
 import { Module, type ModuleContext } from "./module.ts";
-import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
+import { assertShape, type Operand, type Parameter, sizeOf, type Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode layerNorm} and {@linkcode rmsNorm}. */
 export interface RowNormOptions {
@@ -63,7 +65,7 @@ function rowNorm(
   const { gpu } = tape;
   const rows = x.size / width;
   const size = { rows, width, eps, centered: bias !== undefined };
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   const statistics = tape.alloc([rows, 2]);
   rowNormForward(
     gpu,
@@ -82,7 +84,7 @@ function rowNorm(
     let dweight: Tensor | undefined;
     let dbias: Tensor | undefined;
     if (needs[0]) {
-      dx = tape.alloc(x.shape);
+      dx = tape.alloc(x.shape, x.dtype);
       rowNormInputGradient(gpu, { ...forward, weight: weight.storage, dx: dx.storage }, size);
     }
     if (needs[1] || needs[2]) {
@@ -92,6 +94,71 @@ function rowNorm(
       rowNormAffineGradients(gpu, { ...forward, ...affine }, size);
     }
     return [dx, dweight, dbias];
+  });
+}
+
+/**
+ * RMS norm whose result is modulated image by image, in one pass: `rmsNorm(x, weight) (1 + scale) + shift`.
+ *
+ * @param x Shape (batch, …, channels), f32 or f16.
+ * @param weight Factor of each column, shape (channels), f32.
+ * @param modulation `scale` and `shift`: (batch, channels) or (batch, 1, channels), in the type of `x`.
+ * @param options Eps.
+ * @returns Same shape and type as `x`.
+ * @throws {TypeError} If weight or vectors have another shape.
+ * @see Zhang & Sennrich 2019, arXiv:1910.07467; Peebles & Xie 2023, arXiv:2212.09748, section 3.2.
+ */
+export function modulatedRmsNorm(
+  x: Tensor,
+  weight: Operand,
+  modulation: Modulation,
+  options: RowNormOptions = {},
+): Tensor {
+  const { scale, shift } = modulation;
+  const [images, width] = [x.shape[0], x.shape.at(-1)];
+  if (images === undefined || width === undefined || x.shape.length < 2) {
+    throw new TypeError(
+      `Cannot run modulatedRmsNorm(): expected shape (batch, …, channels), found [${x.shape}]`,
+    );
+  }
+  assertShape(weight, [width], "modulatedRmsNorm() weight");
+  if (
+    sizeOf(scale.shape) !== images * width || scale.shape[0] !== images ||
+    scale.shape.at(-1) !== width
+  ) {
+    throw new TypeError(
+      `Cannot use modulatedRmsNorm() scale: expected shape [${images},${width}], found [${scale.shape}]`,
+    );
+  }
+  assertShape(shift, scale.shape, "modulatedRmsNorm() shift");
+  const { tape } = x;
+  const { gpu } = tape;
+  const rows = x.size / width;
+  const size = { rows, width, eps: options.eps ?? 1e-5, centered: false, images };
+  const y = tape.alloc(x.shape, x.dtype);
+  const statistics = tape.alloc([rows, 2]);
+  const read = { x: x.storage, weight: weight.storage, statistics: statistics.storage };
+  rowNormForward(gpu, {
+    ...read,
+    bias: undefined,
+    y: y.storage,
+    modulation: { scale: scale.storage, shift: shift.storage },
+  }, size);
+  return tape.record("modulatedRmsNorm", y, [x, weight, scale, shift], (dy, needs) => {
+    const dx = needs[0] ? tape.alloc(x.shape, x.dtype) : undefined;
+    const backward = { ...read, dy: dy.storage, scale: scale.storage };
+    if (dx) rowNormInputGradient(gpu, { ...backward, dx: dx.storage }, size);
+    if (!needs[1] && !needs[2] && !needs[3]) return [dx];
+    const dweight = tape.alloc([width]);
+    const dscale = tape.alloc(scale.shape, scale.dtype);
+    const dshift = tape.alloc(shift.shape, shift.dtype);
+    rowNormModulationGradients(gpu, {
+      ...backward,
+      dweight: dweight.storage,
+      dscale: dscale.storage,
+      dshift: dshift.storage,
+    }, size);
+    return [dx, dweight, dscale, dshift];
   });
 }
 
@@ -167,5 +234,16 @@ export class RmsNorm extends Module {
    */
   forward(x: Tensor): Tensor {
     return rmsNorm(x, this.weight, { eps: this.#eps });
+  }
+
+  /**
+   * Normalizes and modulates; see {@linkcode modulatedRmsNorm}.
+   *
+   * @param x (batch, …, width).
+   * @param modulation Scale, less 1, and shift of each image.
+   * @returns Same shape.
+   */
+  modulated(x: Tensor, modulation: Modulation): Tensor {
+    return modulatedRmsNorm(x, this.weight, modulation, { eps: this.#eps });
   }
 }

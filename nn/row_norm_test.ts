@@ -3,7 +3,8 @@ import { type RowForm, rowNormForward, rowNormInputGradient } from "../kernels/r
 import { assertClose, REDUCTION } from "../tests/close.ts";
 import { checkOp, gpuTest, type OpCase, randomNumbers } from "../tests/op_case.ts";
 import { ModuleContext } from "./module.ts";
-import { LayerNorm, layerNorm, RmsNorm, rmsNorm } from "./row_norm.ts";
+import { modulate } from "./broadcast.ts";
+import { LayerNorm, layerNorm, modulatedRmsNorm, RmsNorm, rmsNorm } from "./row_norm.ts";
 import { Tape } from "./tape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -51,13 +52,110 @@ function rmsCase(name: string, shape: number[], extra: Partial<OpCase> = {}): Op
 }
 
 checkOp("layerNorm()", [
-  layerCase("of three axes", [2, 5, 32]),
+  layerCase("of three axes", [2, 5, 32], { half: ["x"] }),
   layerCase("of rows that are no multiple of four, ranged", [37, 7], { bindingLimit: 512 }),
   layerCase("of one row", [12]),
 ]);
 
+/** x (3, tokens, width) with a scale and a shift an image. */
+function modulatedCase(name: string, shape: number[], extra: Partial<OpCase> = {}): OpCase {
+  const [images, tokens, width] = shape as [number, number, number];
+  const vector = { shape: [images, width] };
+  return {
+    name,
+    inputs: {
+      x: { shape, offset: 0.5 },
+      weight: { shape: [width], offset: 1, scale: 0.3 },
+      scale: vector,
+      shift: vector,
+    },
+    run: ({ x, weight, scale, shift }) =>
+      modulatedRmsNorm(x!, weight!, { scale: scale!, shift: shift! }),
+    reference: (inputs) =>
+      reference(inputs, width, false).map((value, i) => {
+        const at = Math.floor(i / (tokens * width)) * width + i % width;
+        return value * (1 + inputs.scale![at]!) + inputs.shift![at]!;
+      }),
+    close: REDUCTION,
+    half: ["x", "scale", "shift"],
+    ...extra,
+  };
+}
+
+checkOp("modulatedRmsNorm()", [
+  modulatedCase("of rows of a multiple of sixteen", [3, 5, 32]),
+  modulatedCase("in ranges of whole images", [3, 8, 16], { bindingLimit: 1024 }),
+  modulatedCase("of rows that are no multiple of four", [2, 19, 7]),
+  modulatedCase("of rows of nineteen packs", [2, 2, 76]),
+  modulatedCase("of one image", [1, 11, 12]),
+  modulatedCase("of one token", [5, 1, 8]),
+  {
+    ...modulatedCase("of zeros", [2, 3, 8]),
+    inputs: {
+      ...modulatedCase("of zeros", [2, 3, 8]).inputs,
+      x: { shape: [2, 3, 8], values: new Float32Array(48) },
+    },
+    wrt: [],
+  },
+]);
+
+gpuTest("modulatedRmsNorm() equals rmsNorm() and modulate(), in both forms", async (gpu) => {
+  using tape = new Tape(gpu);
+  const [images, tokens, width] = [3, 6, 20];
+  const input = (name: string, shape: number[]): Tensor =>
+    tape.input(randomNumbers(shape.reduce((a, b) => a * b), name), shape);
+  const x = input("x", [images, tokens, width]);
+  const weight = input("weight", [width]);
+  const [scale, shift] = [input("scale", [images, 1, width]), input("shift", [images, 1, width])];
+  const gradient = input("gradient", [images, tokens, width]);
+  const fused = modulatedRmsNorm(x, weight, { scale, shift });
+  const plain = modulate(rmsNorm(x, weight), { scale, shift });
+  assertClose(await fused.read(), await plain.read(), REDUCTION, "values");
+  const wrt = [x, weight, scale, shift];
+  const found = tape.grad(fused, wrt, { gradient });
+  const expected = tape.grad(plain, wrt, { gradient });
+  for (const [i, of] of wrt.entries()) {
+    assertClose(
+      await found.get(of)!.read(),
+      await expected.get(of)!.read(),
+      REDUCTION,
+      `gradient ${i}`,
+    );
+  }
+  const y = tape.alloc(x.shape);
+  const statistics = tape.alloc([images * tokens, 2]);
+  for (const form of ["lane", "workgroup"] as const) {
+    rowNormForward(gpu, {
+      x: x.storage,
+      weight: weight.storage,
+      bias: undefined,
+      statistics: statistics.storage,
+      y: y.storage,
+      modulation: { scale: scale.storage, shift: shift.storage },
+    }, { rows: images * tokens, width, eps: 1e-5, centered: false, images, form });
+    assertClose(await y.read(), await plain.read(), REDUCTION, form);
+  }
+});
+
+gpuTest("modulatedRmsNorm() rejects vectors of another shape", (gpu) => {
+  using tape = new Tape(gpu);
+  const x = tape.input(new Float32Array(24), [2, 3, 4]);
+  const weight = tape.input(new Float32Array(4), [4]);
+  const vector = (...shape: number[]): Tensor =>
+    tape.input(new Float32Array(shape.reduce((a, b) => a * b)), shape);
+  const run = (scale: Tensor, shift: Tensor): Tensor =>
+    modulatedRmsNorm(x, weight, { scale, shift });
+  assertThrows(() => run(vector(4), vector(4)), TypeError, "expected shape [2,4], found [4]");
+  assertThrows(() => run(vector(2, 4), vector(2, 1, 4)), TypeError, "shift");
+  assertThrows(
+    () => modulatedRmsNorm(weight, weight, { scale: weight, shift: weight }),
+    TypeError,
+    "(batch, …, channels), found [4]",
+  );
+});
+
 checkOp("rmsNorm()", [
-  rmsCase("of three axes", [2, 5, 32]),
+  rmsCase("of three axes", [2, 5, 32], { half: ["x"] }),
   rmsCase("of rows that are no multiple of four, ranged", [37, 7], { bindingLimit: 512 }),
   rmsCase("of one row", [300]),
 ]);

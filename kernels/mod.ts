@@ -41,7 +41,7 @@ export * from "./optim.ts";
 export * from "./pooling.ts";
 export * from "./quantizer_backward.ts";
 export * from "./quantizer_forward.ts";
-export type { QuantizerSize } from "./quantizer_plan.ts";
+export type { LogitPlan, QuantizerSize } from "./quantizer_plan.ts";
 export * from "./quantizer_terms.ts";
 export * from "./random.ts";
 export * from "./random_mask.ts";

@@ -1,48 +1,27 @@
-/**
- * Launcher of the quantizer's backward: logits are computed again chunk by chunk, as flash attention does, so that memory stays of the
- * size of tokens and codes.
- *
- * @module
- */
+/** Launcher of the quantizer's backward: block by block of tokens, so that no more logits are in memory than the plan allows. @module */
 
 import type { Gpu } from "./gpu.ts";
 import { matmul } from "./matmul.ts";
-import type { QuantizerTile } from "./quantizer_dots.ts";
-import {
-  chunkCodes,
-  codeRanges,
-  type QuantizerSize,
-  quantizerTile,
-  splitLoop,
-  tokenRanges,
-} from "./quantizer_plan.ts";
-import { mergeRowSums } from "./quantizer_terms.ts";
-import { quantizerKernel } from "./quantizer_tiles.ts";
-import { type RowRange, type Slice, sliceRows } from "./slice.ts";
+import { computeDifferences, type LogitBlock, type QuantizerOperands } from "./quantizer_logits.ts";
+import { rowShares, tokenRanges } from "./quantizer_plan.ts";
+import { differentiateLogits, mergeRowSums, sumTerms } from "./quantizer_terms.ts";
+import { reduce } from "./reduce.ts";
+import { type Slice, sliceRows, subslice } from "./slice.ts";
 
 /** Options of {@linkcode quantizerGradients}. */
-export interface QuantizerGradientsOptions extends QuantizerSize {
-  /** Tokens, shape (rows, dimensions). */
-  z: Slice;
-  /** Codes, shape (codes, dimensions). */
-  codebook: Slice;
+export interface QuantizerGradientsOptions extends QuantizerOperands {
   /** As the forward wrote it, shape (rows, 4). */
   rowStatistics: Slice;
+  /** The logits that the forward kept. */
+  kept: readonly Slice[];
   /** Gradient that flows straight through to every code, shape (rows, dimensions). */
   dzq?: Slice | undefined;
-  /** Temperature T, if the forward had one. */
-  entropyTemperature?: number | undefined;
-  /** Gradient of the entropies. */
+  /** Gradient of the entropies: two factors, and a weight of each code, (codes) rounded up to a multiple of four. */
   entropy?: { coefficients: Slice; codeWeights: Slice } | undefined;
   /** Increased by the gradient through the logits, shape (rows, dimensions). */
   dz?: Slice | undefined;
-  /** Increased (`accumulate`) by, or overwritten with, the gradient through the logits, shape (codes, dimensions). */
+  /** Overwritten with the gradient through the logits, shape (codes, dimensions). */
   dcodebook?: Slice | undefined;
-}
-
-interface Pass extends QuantizerGradientsOptions {
-  tile: QuantizerTile;
-  rowSums: Slice;
 }
 
 /**
@@ -53,132 +32,122 @@ interface Pass extends QuantizerGradientsOptions {
  * @param options Operands and extents.
  */
 export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions): void {
-  const { dz, dcodebook, rows, dimensions, dzq, entropy } = options;
-  const tile = quantizerTile(gpu, options, {
-    entropy: entropy !== undefined,
-    sharp: options.entropyTemperature !== undefined,
-    straightThrough: dzq !== undefined,
-  });
-  const rowSums = gpu.acquire(8 * rows, "sums over the codes of a quantizer");
-  const pass = { ...options, tile, rowSums };
-  sumRows(gpu, pass);
-  // Chunks of 64 codes and more also begin at aligned offsets of the vectors that hold one number a code.
-  const step = Math.max(64, gpu.threads * tile.codes);
-  for (const range of tokenRanges(gpu, options, 4 * step)) {
-    const chunk = chunkCodes(gpu, options, { rows: range.count, step });
-    const dlogits = gpu.acquire(4 * range.count * chunk, "logit gradients of a chunk of codes");
-    for (const part of codeRanges(gpu, options)) {
-      for (let start = part.start; start < part.start + part.count; start += chunk) {
-        const codes = { start, count: Math.min(chunk, part.start + part.count - start) };
-        const stride = Math.ceil(codes.count / 4) * 4;
-        differentiateLogits(gpu, pass, { range, part, codes, stride, dlogits });
-        const offset = (start - part.start) * dimensions;
-        const x = { slice: dlogits, rowStride: stride };
-        if (dz) {
-          matmul(gpu, {
-            a: x,
-            b: { slice: sliceRows(options.codebook, part, 4 * dimensions), offset },
-            c: { slice: sliceRows(dz, range, 4 * dimensions) },
-            rows: range.count,
-            columns: dimensions,
-            inner: codes.count,
-            accumulate: true,
-          });
-        }
-        if (dcodebook) {
-          matmul(gpu, {
-            a: x,
-            b: { slice: sliceRows(options.z, range, 4 * dimensions) },
-            c: { slice: sliceRows(dcodebook, part, 4 * dimensions), offset },
-            rows: codes.count,
-            columns: dimensions,
-            inner: range.count,
-            transposeA: true,
-            accumulate: range.start > 0,
-          });
-        }
-      }
-    }
+  const { plan, kept } = options;
+  for (const [at, range] of plan.blocks.entries()) {
+    const bytes = 16 * plan.stride * range.count;
+    const differences = kept[at] ?? gpu.acquire(bytes, "logits");
+    const block = { range, differences };
+    if (!kept[at]) computeAgain(gpu, options, block);
+    const dlogits = gpu.acquire(bytes, "logit gradients");
+    logitGradients(gpu, options, block, dlogits);
+    if (!kept[at]) gpu.release(differences);
+    if (options.dz) addTokenGradients(gpu, options, block, dlogits);
+    if (options.dcodebook) addCodeGradients(gpu, options, block, dlogits);
     gpu.release(dlogits);
   }
-  gpu.release(rowSums);
 }
 
-/** First pass: the sums over the codes that the gradient of each softmax subtracts. */
-function sumRows(gpu: Gpu, pass: Pass): void {
-  const { tile, rowSums, rows, codes, dimensions } = pass;
-  const ranges = codeRanges(gpu, pass);
-  const { splits, span } = splitLoop(gpu, tile, {
-    dimensions,
-    count: ranges[0]!.count,
-    step: gpu.threads * tile.codes,
-    groups: Math.ceil(rows / tile.rows),
-    most: (rows + codes) * 4 * dimensions / (rows * gpu.threads * 8),
-  });
-  const partBytes = 8 * splits * gpu.threads;
-  for (const range of tokenRanges(gpu, pass, partBytes)) {
-    const partials = gpu.acquire(range.count * partBytes, "partial sums over the codes");
-    for (const part of ranges) {
-      const parts = Math.ceil(part.count / span) * gpu.threads;
-      gpu.run(quantizerKernel("sumRows", tile), "sumRows", {
-        buffers: { ...operands(pass, range, part), partials },
-        params: passParams(pass, { rows: range.count, codes: part.count, span, stride: 0 }),
-        workgroups: [parts / gpu.threads, Math.ceil(range.count / tile.rows)],
-      });
-      mergeRowSums(gpu, {
-        partials,
-        rowSums: sliceRows(rowSums, range, 8),
-        rows: range.count,
-        parts,
-        accumulate: part.start > 0,
-      });
-    }
-    gpu.release(partials);
+/** The statistics come out as they are known, and are dropped. */
+function computeAgain(gpu: Gpu, options: QuantizerGradientsOptions, block: LogitBlock): void {
+  const statistics = {
+    indices: gpu.acquire(4 * options.rows, "codes of tokens"),
+    rowStatistics: gpu.acquire(16 * options.rows, "statistics of tokens"),
+    rowEntropies: gpu.acquire(4 * options.rows, "entropies of tokens"),
+  };
+  computeDifferences(gpu, options, block, statistics);
+  for (const slice of Object.values(statistics)) gpu.release(slice);
+}
+
+function logitGradients(
+  gpu: Gpu,
+  options: QuantizerGradientsOptions,
+  block: LogitBlock,
+  dlogits: Slice,
+): void {
+  const { plan, dimensions, dzq, entropy } = options;
+  const { quads, stride } = plan;
+  if (dzq) {
+    matmul(gpu, {
+      a: { slice: sliceRows(dzq, block.range, 4 * dimensions) },
+      b: { slice: options.codebook },
+      c: { slice: dlogits, rowStride: 4 * stride },
+      rows: block.range.count,
+      columns: options.codes,
+      inner: dimensions,
+      transposeB: true,
+    });
+  }
+  const shares = rowShares(gpu, block.range.count, quads);
+  const parts = shares.count * gpu.threads;
+  const scratch = [16 * stride, 8 * parts];
+  for (const range of tokenRanges(gpu, block.range.count, { vector: 16, scratch })) {
+    const tokens = { start: block.range.start + range.start, count: range.count };
+    const rowSums = gpu.acquire(8 * range.count, "sums over the codes of a quantizer");
+    const partialSums = gpu.acquire(8 * parts * range.count, "partial sums over the codes");
+    const pass = {
+      rows: range.count,
+      quads,
+      stride,
+      shares,
+      inverseTemperature: 1 / (options.entropyTemperature ?? 1),
+      differences: sliceRows(block.differences, range, 16 * stride),
+      rowStatistics: sliceRows(options.rowStatistics, tokens, 16),
+      dlogits: sliceRows(dlogits, range, 16 * stride),
+      straightThrough: dzq !== undefined,
+      entropy,
+    };
+    sumTerms(gpu, pass, partialSums);
+    mergeRowSums(gpu, { partials: partialSums, rowSums, rows: range.count, parts });
+    differentiateLogits(gpu, pass, rowSums);
+    gpu.release(partialSums);
+    gpu.release(rowSums);
   }
 }
 
-function differentiateLogits(
+/** Sums over this many codes are complete before they are added up, so that they divide into shares that adapters run side by side. */
+const CODES_A_SUM = 32768;
+
+function addTokenGradients(
   gpu: Gpu,
-  pass: Pass,
-  chunk: { range: RowRange; part: RowRange; codes: RowRange; stride: number; dlogits: Slice },
+  options: QuantizerGradientsOptions,
+  block: LogitBlock,
+  dlogits: Slice,
 ): void {
-  const { range, codes, stride, dlogits } = chunk;
-  const { tile, entropy } = pass;
-  gpu.run(quantizerKernel("logitGradients", tile), "logitGradients", {
-    buffers: {
-      ...operands(pass, range, codes),
-      rowSums: sliceRows(pass.rowSums, range, 8),
-      ...(entropy && { coefficients: entropy.coefficients }),
-      dlogits,
-    },
-    params: passParams(pass, { rows: range.count, codes: codes.count, span: 0, stride }),
-    workgroups: [
-      Math.ceil(codes.count / (gpu.threads * tile.codes)),
-      Math.ceil(range.count / tile.rows),
-    ],
+  const { plan, dimensions, codes } = options;
+  const dz = sliceRows(options.dz!, block.range, 4 * dimensions);
+  const slots = 1 + Math.ceil(codes / CODES_A_SUM);
+  const sums = gpu.acquire(slots * dz.bytes, "gradients of a block of tokens");
+  gpu.copy(dz, subslice(sums, 0, dz.bytes));
+  for (let slot = 1; slot < slots; slot++) {
+    const start = (slot - 1) * CODES_A_SUM;
+    matmul(gpu, {
+      a: { slice: dlogits, rowStride: 4 * plan.stride, offset: start },
+      b: { slice: options.codebook, offset: start * dimensions },
+      c: { slice: subslice(sums, slot * dz.bytes, dz.bytes) },
+      rows: block.range.count,
+      columns: dimensions,
+      inner: Math.min(CODES_A_SUM, codes - start),
+    });
+  }
+  reduce(gpu, "sum", { a: sums, y: dz, outer: 1, length: slots, inner: dz.bytes / 4 });
+  gpu.release(sums);
+}
+
+function addCodeGradients(
+  gpu: Gpu,
+  options: QuantizerGradientsOptions,
+  block: LogitBlock,
+  dlogits: Slice,
+): void {
+  const { plan, dimensions, codes } = options;
+  matmul(gpu, {
+    a: { slice: dlogits, rowStride: 4 * plan.stride },
+    b: { slice: sliceRows(options.z, block.range, 4 * dimensions) },
+    c: { slice: options.dcodebook! },
+    rows: codes,
+    columns: dimensions,
+    inner: block.range.count,
+    transposeA: true,
+    accumulate: block.range.start > 0,
   });
-}
-
-/** Bindings of the backward passes for a range of tokens and one of codes. */
-function operands(pass: Pass, range: RowRange, codes: RowRange): Record<string, Slice> {
-  const rowBytes = 4 * pass.dimensions;
-  return {
-    z: sliceRows(pass.z, range, rowBytes),
-    codebook: sliceRows(pass.codebook, codes, rowBytes),
-    rowStatistics: sliceRows(pass.rowStatistics, range, 16),
-    ...(pass.dzq && { dzq: sliceRows(pass.dzq, range, rowBytes) }),
-    ...(pass.entropy && { codeWeights: sliceRows(pass.entropy.codeWeights, codes, 4) }),
-  };
-}
-
-function passParams(
-  pass: Pass,
-  extents: { rows: number; codes: number; span: number; stride: number },
-): Record<string, number> {
-  return {
-    ...extents,
-    depth: pass.tile.vector ? pass.dimensions / 4 : pass.dimensions,
-    firstCode: 0,
-    inverseTemperature: 1 / (pass.entropyTemperature ?? 1),
-  };
 }

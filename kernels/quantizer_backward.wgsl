@@ -1,8 +1,11 @@
 // What the quantizer's backward does outside its passes over the codebook.
 
+override ENTROPY: bool = true;          // whether there are gradients of the entropies
+override STRAIGHT_THROUGH: bool = true; // whether there is a gradient that flows straight through to every code
+
 struct Params {
-  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, accumulate: u32,
-  alpha: f32, gamma: f32, sampleWeight: f32, averageWeight: f32,
+  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, quads: u32, stride: u32, span: u32,
+  alpha: f32, gamma: f32, sampleWeight: f32, averageWeight: f32, inverseTemperature: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -20,6 +23,16 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dquantLoss: array<f32>;               // (1)
 @group(0) @binding(4) var<storage, read_write> rowGradients: array<f32>;       // (rows, depth)
 
+@group(0) @binding(1) var<storage, read> differences: array<vec4f>;            // (rows, stride): logits minus the row's maximum
+@group(0) @binding(2) var<storage, read> rowStatistics: array<vec4f>;          // (rows): max, log Σ at 1, log Σ at T, entropy at T
+@group(0) @binding(3) var<storage, read> weights: array<vec4f>;                // (quads): codeWeights
+@group(0) @binding(4) var<storage, read> products: array<vec4f>;               // (rows, stride): dzq·codebook
+@group(0) @binding(5) var<storage, read_write> partialSums: array<vec2f>;      // (rows, parts)
+
+@group(0) @binding(4) var<storage, read_write> dlogits: array<vec4f>;          // (rows, stride): the products, then the gradient
+@group(0) @binding(5) var<storage, read> sumsOfRows: array<vec2f>;             // (rows)
+@group(0) @binding(6) var<storage, read> factors: array<f32>;                  // coefficients
+
 @group(0) @binding(1) var<storage, read> partials: array<vec2f>;               // (rows, parts)
 @group(0) @binding(2) var<storage, read_write> rowSums: array<vec2f>;          // (rows)
 
@@ -36,13 +49,81 @@ fn entropyCoefficients() {
   coefficients[1] = params.alpha * (dAverageEntropy[0] - params.averageWeight * dEntropyLoss[0]);
 }
 
-// The negative gradient of the average entropy by each average probability.
+// The negative gradient of the average entropy by each average probability; 0 for what fills the last vector of four.
 @compute @workgroup_size(THREADS)
 fn averageEntropyWeights(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let code = flatIndex(w, n, l);
-  if (code >= params.codes) { return; }
-  let p = probabilities[code];
-  codeWeights[code] = preciseLog(p + 1e-5) + p / (p + 1e-5);
+  if (code >= 4u * params.quads) { return; }
+  let p = probabilities[min(code, params.codes - 1u)];
+  codeWeights[code] = select(0.0, preciseLog(p + 1e-5) + p / (p + 1e-5), code < params.codes);
+}
+
+// Terms of four codes: p (dzq·E) in `soft`, P weight in `sharp`. A vector past the share repeats its last one, and counts nothing.
+struct Terms { soft: vec4f, sharp: vec4f }
+
+fn termsAt(row: u32, quad: u32, end: u32, statistics: vec4f) -> Terms {
+  let column = min(quad, end - 1u);
+  let at = row * params.stride + column;
+  let d = select(vec4f(-1e30), differences[at], vec4<bool>(quad < end));
+  var terms: Terms;
+  if (STRAIGHT_THROUGH) {
+    // Past the last code, where the product is undefined, the probability is 0.
+    let p = decay(d - statistics.y);
+    terms.soft = select(vec4f(), p * products[at], p > vec4f());
+  }
+  if (ENTROPY) { terms.sharp = decay(d * params.inverseTemperature - statistics.z) * weights[column]; }
+  return terms;
+}
+
+// The sums over the codes that the softmax gradients subtract: Σ p (dzq·E) and Σ P weight, of each lane's share of a row.
+@compute @workgroup_size(THREADS)
+fn sumTerms(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = w.y;
+  let begin = w.x * params.span;
+  let end = min(begin + params.span, params.quads);
+  let statistics = rowStatistics[row];
+  var soft = vec4f();
+  var sharp = vec4f();
+  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+    let a = termsAt(row, quad, end, statistics);
+    let b = termsAt(row, quad + THREADS, end, statistics);
+    let c = termsAt(row, quad + 2u * THREADS, end, statistics);
+    let d = termsAt(row, quad + 3u * THREADS, end, statistics);
+    soft += (a.soft + b.soft) + (c.soft + d.soft);
+    sharp += (a.sharp + b.sharp) + (c.sharp + d.sharp);
+  }
+  partialSums[row * params.parts + w.x * THREADS + lane] = vec2f(total(soft), total(sharp));
+}
+
+// The gradient by four logits; `factors` are those of the sample and of the average entropy.
+fn differentiate(row: u32, quad: u32, end: u32, statistics: vec4f, sums: vec2f, factors: vec2f) {
+  let column = min(quad, end - 1u);
+  let at = row * params.stride + column;
+  let d = differences[at];
+  var y = vec4f();
+  if (STRAIGHT_THROUGH) { y = decay(d - statistics.y) * (dlogits[at] - sums.x); }
+  if (ENTROPY) {
+    let logP = d * params.inverseTemperature - statistics.z;
+    y -= decay(logP) * (factors.x * (logP + statistics.w) + factors.y * (weights[column] - sums.y));
+  }
+  if (quad < end) { dlogits[at] = y; }
+}
+
+@compute @workgroup_size(THREADS)
+fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
+  let row = w.y;
+  let begin = w.x * params.span;
+  let end = min(begin + params.span, params.quads);
+  let statistics = rowStatistics[row];
+  let sums = sumsOfRows[row];
+  var both = vec2f();
+  if (ENTROPY) { both = vec2f(factors[0], factors[1]); }
+  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+    differentiate(row, quad, end, statistics, sums, both);
+    differentiate(row, quad + THREADS, end, statistics, sums, both);
+    differentiate(row, quad + 2u * THREADS, end, statistics, sums, both);
+    differentiate(row, quad + 3u * THREADS, end, statistics, sums, both);
+  }
 }
 
 // alpha dzq + gamma dquantLoss (zq - z)
@@ -53,14 +134,14 @@ fn residual(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, 
   rowGradients[at] = params.alpha * dzq[at] + params.gamma * dquantLoss[0] * difference[at];
 }
 
-// The sums of a row from those of the lanes that shared it, and (accumulate) of the codes before these.
+// The sums of a row from those of the lanes that shared it.
 @compute @workgroup_size(THREADS)
 fn mergeRowSums(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let row = flatIndex(w, n, l);
   if (row >= params.rows) { return; }
-  var total = vec2f();
-  for (var part = 0u; part < params.parts; part++) { total += partials[row * params.parts + part]; }
-  rowSums[row] = select(total, total + rowSums[row], params.accumulate != 0u);
+  var sum = vec2f();
+  for (var part = 0u; part < params.parts; part++) { sum += partials[row * params.parts + part]; }
+  rowSums[row] = sum;
 }
 
 const FOLLOWS = 0x80000000u; // an earlier row chose the same code
@@ -88,7 +169,7 @@ fn addChosen(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
   let column = at % params.depth;
   let code = indices[row] - params.firstCode;
   if (code >= params.codes || (chain[row] & FOLLOWS) != 0u) { return; }
-  var total = 0.0;
+  var sum = 0.0;
   while (row < params.rows) {
     // 32 at a time, so that a long chain loses no digits.
     var part = 0.0;
@@ -96,7 +177,7 @@ fn addChosen(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
       part += chosenGradients[row * params.depth + column];
       row = chain[row] & LAST;
     }
-    total += part;
+    sum += part;
   }
-  dcodebook[code * params.depth + column] += total;
+  dcodebook[code * params.depth + column] += sum;
 }

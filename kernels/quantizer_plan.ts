@@ -1,8 +1,7 @@
-/** How the quantizer's passes are divided: tiles by adapter, ranges by binding limit, splits by the number of workgroups. @module */
+/** How the quantizer's work is divided: tokens into blocks by a budget of bytes, rows and codes by binding limits, rows into shares. @module */
 
 import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS } from "./loop_limit.ts";
-import { iterationsOf, type QuantizerTile } from "./quantizer_dots.ts";
 import { type RowRange, splitRows } from "./slice.ts";
 
 /** Extents of a quantization. */
@@ -15,67 +14,69 @@ export interface QuantizerSize {
   dimensions: number;
 }
 
-/** What a pass computes besides the logits. */
-export type QuantizerTerms = Pick<
-  QuantizerTile,
-  "entropy" | "sharp" | "straightThrough"
->;
+/** Bytes of logits of a block of tokens, and of the logits kept for the backward, at most: 256 tokens of 262,144 codes, with room. */
+export const LOGIT_BYTES = 320 * 2 ** 20;
 
-/** Workgroups that keep an adapter busy. */
-const SOFTWARE_WORKGROUPS = 16;
-const GPU_WORKGROUPS = 1024;
-/** Tokens times codes times dimensions from which larger tiles pay on a software adapter. */
-const LARGE_PRODUCTS = 2 ** 28;
-const HUGE_PRODUCTS = 2 ** 33;
+/** How the logits of a quantization are laid out and divided. */
+export interface LogitPlan {
+  /** Vectors of four logits that hold a row. */
+  quads: number;
+  /** Vectors of four from one row to the next. */
+  stride: number;
+  /** Tokens whose logits are in memory together. */
+  blocks: readonly RowRange[];
+  /** How many blocks, from the first on, keep their logits for the backward; those of the others are computed again. */
+  kept: number;
+}
+
+/** Rows that begin at multiples of this many vectors compete for the same lines of a cache. */
+const CACHE_QUADS = 64;
+const PADDING_QUADS = 8;
+/** Loops over the rows of a block are no longer. */
+const MOST_ROWS = MOST_ITERATIONS / 2;
 
 /**
- * Chooses the register tile of a pass.
+ * Divides the tokens into blocks of equal size, whose logits are computed together.
  *
  * @param gpu The device.
  * @param size Extents.
- * @param terms What the pass computes.
- * @returns The tile.
+ * @param byteBudget Bytes of a block's logits, and of the logits kept, at most; but a block has at least as many tokens as aligned
+ * bindings need.
+ * @returns The plan.
  */
-export function quantizerTile(gpu: Gpu, size: QuantizerSize, terms: QuantizerTerms): QuantizerTile {
-  const { rows, codes, dimensions } = size;
-  const tile = gpu.adapter.software
-    ? softwareTile(rows * codes * dimensions, terms.straightThrough)
-    : { rows: 8, codes: terms.straightThrough ? 2 : 4 };
-  while (tile.codes > 2 && tile.codes * gpu.threads > codes) tile.codes /= 2;
-  if (rows < tile.rows) tile.rows = 4;
-  return { ...terms, ...tile, vector: dimensions % 4 === 0 };
-}
-
-/** Large tiles load less for each product and take seconds to compile, so that only large products are worth them. */
-function softwareTile(products: number, straightThrough: boolean): { rows: number; codes: number } {
-  if (products < LARGE_PRODUCTS) return { rows: 8, codes: 8 };
-  return { rows: 16, codes: straightThrough && products < HUGE_PRODUCTS ? 8 : 16 };
+export function logitPlan(gpu: Gpu, size: QuantizerSize, byteBudget: number): LogitPlan {
+  const quads = Math.ceil(size.codes / 4);
+  const stride = quads + (quads % CACHE_QUADS === 0 ? PADDING_QUADS : 0);
+  const { offsetAlignment } = gpu;
+  const step = offsetAlignment / 4;
+  const most = Math.min(MOST_ROWS, byteBudget / (16 * stride));
+  const equal = size.rows / Math.ceil(size.rows / Math.max(1, most));
+  const count = Math.max(1, Math.ceil(equal / step)) * step;
+  const blocks: RowRange[] = [];
+  for (let start = 0; start < size.rows; start += count) {
+    blocks.push({ start, count: Math.min(count, size.rows - start) });
+  }
+  let kept = 0;
+  let bytes = 0;
+  for (const block of blocks) {
+    bytes += 16 * stride * block.count;
+    if (bytes > byteBudget) break;
+    kept++;
+  }
+  return { quads, stride, blocks, kept };
 }
 
 /**
- * Divides the steps of a loop among workgroups: into as many parts as keep the adapter busy, and no longer than a loop may be.
+ * Counts the matrix products of tokens, codes and dimensions that a quantization takes.
  *
- * @param gpu The device.
- * @param tile The tile of the pass.
- * @param work `dimensions`; `count`: what is looped over; `step`: how much of it an iteration takes; `groups`: workgroups that exist
- * anyway; `most`: parts that scratch memory allows, kept where the length of the loop permits.
- * @returns Number of parts, and how much of the loop each takes.
+ * @param plan The plan.
+ * @returns Of the forward: the logits. Of the backward with all gradients: the straight-through gradient of each code, both operands'
+ * gradients, and the logits that were not kept.
  */
-export function splitLoop(
-  gpu: Gpu,
-  tile: QuantizerTile,
-  work: { dimensions: number; count: number; step: number; groups: number; most: number },
-): { splits: number; span: number } {
-  const { dimensions, count, step, groups, most } = work;
-  const wanted = gpu.adapter.software ? SOFTWARE_WORKGROUPS : GPU_WORKGROUPS;
-  const steps = Math.max(1, Math.ceil(count / step));
-  const longest = Math.max(1, Math.floor(MOST_ITERATIONS / iterationsOf(tile, dimensions)));
-  const splits = Math.max(
-    Math.ceil(steps / longest),
-    Math.min(steps, Math.ceil(wanted / groups), Math.floor(most)),
-  );
-  const span = Math.ceil(steps / Math.max(1, splits)) * step;
-  return { splits: Math.max(1, Math.ceil(count / span)), span };
+export function quantizerProducts(plan: LogitPlan): { forward: number; backward: number } {
+  const rows = (blocks: readonly RowRange[]): number =>
+    blocks.reduce((sum, { count }) => sum + count, 0);
+  return { forward: 1, backward: 4 - rows(plan.blocks.slice(0, plan.kept)) / rows(plan.blocks) };
 }
 
 /**
@@ -83,60 +84,76 @@ export function splitLoop(
  *
  * @param gpu The device.
  * @param size Extents.
- * @returns The ranges.
+ * @returns The ranges; they begin at multiples of four.
  */
 export function codeRanges(gpu: Gpu, size: QuantizerSize): RowRange[] {
   return splitRows(gpu, size.codes, {
-    rowBytes: [4 * size.dimensions, 4, 8],
+    rowBytes: [4 * size.dimensions, 4],
+    multiple: 4,
     operation: "the codebook",
   });
 }
 
 /**
- * Splits the tokens so that a range of tokens fits one binding, with scratch of `scratchBytes` a token, and a loop over it is short.
+ * Splits tokens so that a range of them fits one binding.
  *
  * @param gpu The device.
- * @param size Extents.
- * @param scratchBytes Bytes of scratch a token; the scratch starts anew with each range.
+ * @param rows Tokens.
+ * @param bytes `vector`: bytes of a token; `scratch`: of what a pass holds a token besides.
  * @returns The ranges.
  */
-export function tokenRanges(gpu: Gpu, size: QuantizerSize, scratchBytes: number): RowRange[] {
-  const rowBytes = [4 * size.dimensions, 16, 8, 4];
-  const most = Math.min(
-    MOST_ITERATIONS / 2,
-    Math.floor(gpu.maxBindingBytes / Math.max(scratchBytes, 1)),
-  );
-  return splitRows(
-    {
-      maxBindingBytes: Math.min(gpu.maxBindingBytes, most * Math.max(...rowBytes)),
-      offsetAlignment: gpu.offsetAlignment,
-    },
-    size.rows,
-    { rowBytes, operation: "the tokens of a quantizer" },
-  );
+export function tokenRanges(
+  gpu: Gpu,
+  rows: number,
+  bytes: { vector: number; scratch: readonly number[] },
+): RowRange[] {
+  const rowBytes = [bytes.vector, 16, 8, 4, ...bytes.scratch];
+  return splitRows(gpu, rows, { rowBytes, operation: "the tokens of a quantizer" });
 }
 
-/** Numbers of a chunk of logit gradients, at most: enough work for a dispatch, little enough for a CPU's cache. */
-const SOFTWARE_CHUNK = 2 ** 20;
-const GPU_CHUNK = 2 ** 23;
+/** How the vectors of a row, or the rows of a block, are divided among workgroups. */
+export interface Shares {
+  /** Workgroups that share. */
+  count: number;
+  /** What each takes; the last one may take less. */
+  span: number;
+}
+
+/** Workgroups that keep an adapter busy. */
+const SOFTWARE_WORKGROUPS = 16;
+const GPU_WORKGROUPS = 1024;
+/** A lane adds up at most this many terms in a chain: longer chains lose digits. */
+const LONGEST_CHAIN = 256;
+/** Vectors of four that a lane takes at a time. */
+export const QUADS_A_STEP = 4;
 
 /**
- * Chooses how many codes the backward holds logit gradients of at a time.
+ * Divides a loop among workgroups: into as many parts as keep the adapter busy, none with long chains of additions.
  *
  * @param gpu The device.
- * @param size Extents; the chunk is at most four times tokens and codes together, but for a minimum of one step.
- * @param chunk `rows`: tokens of the chunk; `step`: codes that a workgroup computes at a time.
- * @returns A multiple of `step`.
+ * @param work `count`: what is looped over; `step`: how much of it an iteration takes; `groups`: workgroups that exist anyway.
+ * @returns The shares.
  */
-export function chunkCodes(
+export function sharesOf(
   gpu: Gpu,
-  size: QuantizerSize,
-  chunk: { rows: number; step: number },
-): number {
-  const elements = Math.min(
-    gpu.adapter.software ? SOFTWARE_CHUNK : GPU_CHUNK,
-    4 * (size.rows + size.codes) * size.dimensions,
-    gpu.maxBindingBytes / 4,
-  );
-  return Math.max(1, Math.floor(elements / (chunk.rows * chunk.step))) * chunk.step;
+  work: { count: number; step: number; groups: number },
+): Shares {
+  const { count, step, groups } = work;
+  const wanted = gpu.adapter.software ? SOFTWARE_WORKGROUPS : GPU_WORKGROUPS;
+  const steps = Math.ceil(count / step);
+  const shares = Math.max(steps / LONGEST_CHAIN, Math.min(steps, wanted / groups), 1);
+  const span = Math.ceil(steps / Math.ceil(shares)) * step;
+  return { count: Math.ceil(count / span), span };
+}
+
+/**
+ * Divides the vectors of rows.
+ *
+ * @param gpu The device.
+ * @param rows Rows.
+ * @param quads Vectors of a row.
+ * @returns The shares.
+ */
+export function rowShares(gpu: Gpu, rows: number, quads: number): Shares {
+  return sharesOf(gpu, { count: quads, step: QUADS_A_STEP * gpu.threads, groups: rows });
 }

@@ -1,24 +1,30 @@
-// Statistics of a token over codes, in one lane or merged, relative to the largest logit, and what is needed to merge them.
+// Statistics of a token over codes, in one lane, relative to the token's largest logit.
 struct Statistics {
-  maximum: f32,      // largest logit, roughly: the sums are relative to it
-  best: f32,         // sharpened largest logit minus `maximum`
+  best: f32,         // largest difference from the maximum, after sharpening
   code: u32,         // the code that has it
-  sum: f32,          // sum of exp(l - maximum)
-  sharpSum: f32,     // sum of exp((l - maximum) / T)
-  sharpMoment: f32,  // sum of exp((l - maximum) / T) (l - maximum)
+  sum: f32,          // sum of exp(difference)
+  sharpSum: f32,     // sum of exp(difference / T)
+  sharpMoment: f32,  // sum of exp(difference / T) difference
 }
 
-// e^x for x that is at most slightly positive, within about 2 units in the last place; 0 below -86. A driver's exp may be off by
+// Below exp(-86) f32 has no normal numbers; such terms count as 0.
+const NOTHING = -86.0;
+
+// e^x for x that is at most slightly positive, within about 2 units in the last place; 0 below NOTHING. A driver's exp may be off by
 // 4e-6, which 1 / T amplifies. x = n log(2) + r with |r| <= log(2) / 2, and the Taylor series of e^r to r^7.
-fn decay(x: f32) -> f32 {
-  let n = round(max(x, -90.0) * 1.44269504);
-  let power = i32(n);
+fn decay(x: vec4f) -> vec4f {
+  let y = max(x, vec4f(-90.0));
+  let n = round(y * 1.44269504);
+  let power = vec4i(n);
   // log(2) in two parts, the first short enough for n times it to be exact. Two names for n, since Mesa would join the products.
-  let r = fma(f32(power), 2.12194440e-4, fma(n, -0.693359375, max(x, -90.0)));
-  var p = fma(r, 1.98412698e-4, 1.38888889e-3);
-  p = fma(p, r, 8.33333333e-3);
-  p = fma(p, r, 4.16666667e-2);
-  p = fma(p, r, 1.66666667e-1);
-  p = fma(p, r, 0.5);
-  return select(fma(p * r, r, r) + 1.0, 0.0, x < -86.0) * bitcast<f32>(u32(max(power, -126) + 127) << 23u);
+  let r = fma(vec4f(power), vec4f(2.12194440e-4), fma(n, vec4f(-0.693359375), y));
+  var p = fma(r, vec4f(1.98412698e-4), vec4f(1.38888889e-3));
+  p = fma(p, r, vec4f(8.33333333e-3));
+  p = fma(p, r, vec4f(4.16666667e-2));
+  p = fma(p, r, vec4f(1.66666667e-1));
+  p = fma(p, r, vec4f(0.5));
+  let power2 = bitcast<vec4f>(vec4u(max(power, vec4i(-126)) + 127) << vec4u(23u));
+  return select(fma(p * r, r, r) + 1.0, vec4f(), x < vec4f(NOTHING)) * power2;
 }
+
+fn total(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }

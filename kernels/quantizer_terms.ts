@@ -4,11 +4,12 @@ import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import source from "./quantizer_backward.wgsl" with { type: "text" };
-import { codeRanges, type QuantizerSize, tokenRanges } from "./quantizer_plan.ts";
+import { codeRanges, type QuantizerSize, type Shares, tokenRanges } from "./quantizer_plan.ts";
+import shared from "./quantizer_shared.wgsl" with { type: "text" };
 import { type Slice, sliceRows, splitRows } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("quantizer_backward", common, special, source);
+const kernel = defineKernel("quantizer_backward", common, special, shared, source);
 
 interface BackwardParams {
   rows?: number;
@@ -16,11 +17,14 @@ interface BackwardParams {
   depth?: number;
   parts?: number;
   firstCode?: number;
-  accumulate?: number;
+  quads?: number;
+  stride?: number;
+  span?: number;
   alpha?: number;
   gamma?: number;
   sampleWeight?: number;
   averageWeight?: number;
+  inverseTemperature?: number;
 }
 
 function params(given: BackwardParams): Required<BackwardParams> {
@@ -30,11 +34,14 @@ function params(given: BackwardParams): Required<BackwardParams> {
     depth: 0,
     parts: 0,
     firstCode: 0,
-    accumulate: 0,
+    quads: 0,
+    stride: 0,
+    span: 0,
     alpha: 0,
     gamma: 0,
     sampleWeight: 0,
     averageWeight: 0,
+    inverseTemperature: 1,
     ...given,
   };
 }
@@ -77,7 +84,7 @@ export function addResidual(
  *
  * @param gpu The device.
  * @param options Gradients of the three scalars, one number each; `average` probabilities (codes); written: `coefficients` (2) and
- * `codeWeights` (codes).
+ * `codeWeights` (codes, rounded up to a multiple of four).
  */
 export function prepareEntropyGradients(
   gpu: Gpu,
@@ -104,8 +111,88 @@ export function prepareEntropyGradients(
   const codes = options.average.bytes / 4;
   gpu.run(kernel, "averageEntropyWeights", {
     buffers: { probabilities: options.average, codeWeights: options.codeWeights },
-    params: params({ codes }),
-    threads: codes,
+    params: params({ codes, quads: Math.ceil(codes / 4) }),
+    threads: 4 * Math.ceil(codes / 4),
+  });
+}
+
+/** Operands of the passes over the logits of some tokens. */
+export interface GradientPass {
+  /** Tokens. */
+  rows: number;
+  /** Vectors of four logits of a row, and from one row to the next. */
+  quads: number;
+  stride: number;
+  /** How workgroups share a row. */
+  shares: Shares;
+  /** 1 / T. */
+  inverseTemperature: number;
+  /** Logits as differences from the largest of the row, (rows, stride, 4). */
+  differences: Slice;
+  /** As the forward wrote it, (rows, 4). */
+  rowStatistics: Slice;
+  /** Products dzq·codebook, (rows, stride, 4); overwritten with the gradient by the logits. */
+  dlogits: Slice;
+  /** Whether there are such products. */
+  straightThrough: boolean;
+  /** Gradient of the entropies. */
+  entropy: { coefficients: Slice; codeWeights: Slice } | undefined;
+}
+
+function passConstants({ entropy, straightThrough }: GradientPass): Record<string, number> {
+  return { ENTROPY: entropy ? 1 : 0, STRAIGHT_THROUGH: straightThrough ? 1 : 0 };
+}
+
+function passParams(pass: GradientPass, parts: number): Required<BackwardParams> {
+  const { rows, quads, stride, shares, inverseTemperature } = pass;
+  return params({ rows, quads, stride, span: shares.span, parts, inverseTemperature });
+}
+
+/**
+ * Sums over the codes what the gradients of both softmaxes subtract, by lane.
+ *
+ * @param gpu The device.
+ * @param pass Operands.
+ * @param partialSums Written: (rows, lanes that share a row, 2).
+ */
+export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void {
+  const { differences, rowStatistics, entropy, shares } = pass;
+  gpu.run(kernel, "sumTerms", {
+    buffers: {
+      differences,
+      rowStatistics,
+      // Not read without entropies, but something must be bound.
+      weights: entropy?.codeWeights ?? rowStatistics,
+      products: pass.dlogits,
+      partialSums,
+    },
+    params: passParams(pass, shares.count * gpu.threads),
+    constants: passConstants(pass),
+    workgroups: [shares.count, pass.rows],
+  });
+}
+
+/**
+ * Computes the gradients by the logits.
+ *
+ * @param gpu The device.
+ * @param pass Operands.
+ * @param rowSums What {@linkcode sumTerms} summed, of whole rows: (rows, 2).
+ */
+export function differentiateLogits(gpu: Gpu, pass: GradientPass, rowSums: Slice): void {
+  const { differences, rowStatistics, entropy, shares, dlogits } = pass;
+  gpu.run(kernel, "logitGradients", {
+    buffers: {
+      differences,
+      rowStatistics,
+      weights: entropy?.codeWeights ?? rowStatistics,
+      dlogits,
+      sumsOfRows: rowSums,
+      factors: entropy?.coefficients ?? rowStatistics,
+    },
+    params: passParams(pass, 0),
+    constants: passConstants(pass),
+    workgroups: [shares.count, pass.rows],
   });
 }
 
@@ -113,16 +200,16 @@ export function prepareEntropyGradients(
  * Adds the partial sums of the lanes that shared a row.
  *
  * @param gpu The device.
- * @param options `partials` (rows, parts, 2) and `rowSums` (rows, 2), which is overwritten, or increased if `accumulate`.
+ * @param options `partials` (rows, parts, 2) and, written, `rowSums` (rows, 2).
  */
 export function mergeRowSums(
   gpu: Gpu,
-  options: { partials: Slice; rowSums: Slice; rows: number; parts: number; accumulate: boolean },
+  options: { partials: Slice; rowSums: Slice; rows: number; parts: number },
 ): void {
-  const { partials, rowSums, rows, parts, accumulate } = options;
+  const { partials, rowSums, rows, parts } = options;
   gpu.run(kernel, "mergeRowSums", {
     buffers: { partials, rowSums },
-    params: params({ rows, parts, accumulate: accumulate ? 1 : 0 }),
+    params: params({ rows, parts }),
     threads: rows,
   });
 }
@@ -138,7 +225,8 @@ export function addChosenGradients(
   options: QuantizerSize & { indices: Slice; gradients: Slice; dcodebook: Slice },
 ): void {
   const { dimensions } = options;
-  for (const range of tokenRanges(gpu, options, 0)) {
+  const vector = 4 * dimensions;
+  for (const range of tokenRanges(gpu, options.rows, { vector, scratch: [] })) {
     const indices = sliceRows(options.indices, range, 4);
     const links = gpu.acquire(4 * range.count, "chains of tokens with the same code");
     gpu.run(kernel, "linkRows", {

@@ -4,12 +4,8 @@ import { gatherRows } from "../kernels/embedding.ts";
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { quantizerGradients } from "../kernels/quantizer_backward.ts";
-import {
-  averageEntropyTerms,
-  averageProbabilities,
-  tokenStatistics,
-} from "../kernels/quantizer_forward.ts";
-import type { QuantizerSize } from "../kernels/quantizer_plan.ts";
+import { averageEntropyTerms, quantizeTokens } from "../kernels/quantizer_forward.ts";
+import { LOGIT_BYTES, logitPlan, type QuantizerSize } from "../kernels/quantizer_plan.ts";
 import {
   addChosenGradients,
   addResidual,
@@ -32,6 +28,11 @@ export interface QuantizeOptions {
   sampleMinimizationWeight?: number;
   /** Weight of the average entropy, which is subtracted. Default 1. */
   batchMaximizationWeight?: number;
+  /**
+   * Bytes of logits (tokens × codes) that are kept for the backward, and that are computed at a time, at most. Default 320 MiB. What is
+   * not kept is computed again; but for rounding, results do not depend on it.
+   */
+  logitBytes?: number;
 }
 
 /** Entropies of softmax(logits / T), in nats; each of the three losses carries a gradient. */
@@ -60,15 +61,15 @@ export interface Quantized extends Partial<QuantizerEntropies> {
  * Replaces each token by the code with the largest inner product, the first of equal ones.
  *
  * The gradient of `zq` and of the first mean of `quantLoss` goes straight through a softmax over the inner products, hence to every code
- * and to `z`; that of the entropies through a softmax at temperature T. Memory is of the size of `z` and `codebook`: nothing of size
- * tokens × codes is stored, in either direction.
+ * and to `z`; that of the entropies through a softmax at temperature T. Memory is of the size of `z` and `codebook` but for
+ * `logitBytes`: once kept from forward to backward, and at most twice as scratch.
  *
  * @param z Tokens, shape (tokens, dimensions).
  * @param codebook Codes, shape (codes, dimensions).
  * @param options Weights and temperature.
  * @returns Chosen codes, indices and losses.
  * @throws {TypeError} If the shapes do not fit.
- * @throws {RangeError} If the temperature is not positive.
+ * @throws {RangeError} If the temperature or the number of bytes is not positive.
  * @see arXiv:2412.02692; SEED-Voken src/IBQ/modules/vqvae/quantize.py, `IndexPropagationQuantize`, `compute_entropy_loss`.
  */
 export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions = {}): Quantized {
@@ -79,9 +80,19 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
       `Cannot quantize: expected a positive entropy temperature, found ${entropyTemperature}`,
     );
   }
+  const { logitBytes = LOGIT_BYTES } = options;
+  if (!(logitBytes > 0)) {
+    throw new RangeError(
+      `Cannot quantize: expected a positive number of bytes of logits, found ${logitBytes}`,
+    );
+  }
   const { tape } = z;
   const { gpu } = tape;
   const { rows, codes } = size;
+  const plan = logitPlan(gpu, size, logitBytes);
+  const kept = plan.blocks.slice(0, tape.recording ? plan.kept : 0).map(({ count }) =>
+    tape.alloc([count, 4 * plan.stride])
+  );
   const indices = tape.alloc([rows], "u32");
   const rowStatistics = tape.alloc([rows, 4]);
   const rowEntropies = tape.alloc([rows]);
@@ -90,12 +101,16 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
     z: z.storage,
     codebook: codebook.storage,
     entropyTemperature: useEntropyLoss ? entropyTemperature : undefined,
+    plan,
+    kept: kept.map(({ storage }) => storage),
+    rowStatistics: rowStatistics.storage,
   };
-  tokenStatistics(gpu, {
+  const average = useEntropyLoss ? tape.alloc([codes]) : undefined;
+  quantizeTokens(gpu, {
     ...operands,
     indices: indices.storage,
-    rowStatistics: rowStatistics.storage,
     rowEntropies: rowEntropies.storage,
+    average: average?.storage,
   });
   const zq = tape.alloc(z.shape);
   gatherRows(gpu, { rows: codes, columns: size.dimensions, uses: rows }, {
@@ -106,9 +121,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
   const difference = tape.alloc(z.shape);
   linearCombination(gpu, { a: zq.storage, b: z.storage, y: difference.storage, beta: -1 });
   const quantLoss = meanSquares(difference, 2 + beta);
-  const entropies = useEntropyLoss
-    ? entropiesOf(z, operands, { ...options, entropyTemperature, rowStatistics, rowEntropies })
-    : undefined;
+  const entropies = average && entropiesOf(average, rowEntropies, options);
   tape.release(rowEntropies);
   const outputs = [zq, quantLoss];
   if (entropies) {
@@ -145,7 +158,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
       let entropy: { coefficients: Slice; codeWeights: Slice } | undefined;
       if (entropies && dEntropies.some((gradient) => gradient !== undefined)) {
         const coefficients = alloc([2]).storage;
-        const codeWeights = alloc([codes]).storage;
+        const codeWeights = alloc([4 * plan.quads]).storage;
         const [dEntropyLoss, dSampleEntropy, dAverageEntropy] = dEntropies;
         prepareEntropyGradients(gpu, {
           dEntropyLoss: (dEntropyLoss ?? zero).storage,
@@ -163,7 +176,6 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
       }
       quantizerGradients(gpu, {
         ...operands,
-        rowStatistics: rowStatistics.storage,
         dzq: straightThrough ? residual(alloc(z.shape), 1, 1).storage : undefined,
         entropy,
         dz: dz?.storage,
@@ -238,23 +250,12 @@ function sum(
 }
 
 function entropiesOf(
-  z: Tensor,
-  operands: QuantizerSize & { z: Slice; codebook: Slice },
-  options: QuantizeOptions & {
-    entropyTemperature: number;
-    rowStatistics: Tensor;
-    rowEntropies: Tensor;
-  },
+  average: Tensor,
+  rowEntropies: Tensor,
+  options: QuantizeOptions,
 ): QuantizerEntropies {
-  const { tape } = z;
+  const { tape } = average;
   const { gpu } = tape;
-  const average = tape.alloc([operands.codes]);
-  averageProbabilities(gpu, {
-    ...operands,
-    rowStatistics: options.rowStatistics.storage,
-    average: average.storage,
-    entropyTemperature: options.entropyTemperature,
-  });
   const entropyTerms = tape.alloc(average.shape);
   averageEntropyTerms(gpu, {
     probabilities: average.storage,
@@ -264,9 +265,9 @@ function entropiesOf(
   const averageEntropy = tape.alloc([]);
   const entropyLoss = tape.alloc([]);
   sum(gpu, "sum", {
-    a: options.rowEntropies.storage,
+    a: rowEntropies.storage,
     y: sampleEntropy.storage,
-    factor: 1 / operands.rows,
+    factor: 1 / rowEntropies.size,
   });
   sum(gpu, "sum", { a: entropyTerms.storage, y: averageEntropy.storage, factor: 1 });
   linearCombination(gpu, {

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Gpu } from "../kernels/gpu.ts";
+import { LOGIT_BYTES } from "../kernels/quantizer_plan.ts";
 import { assertClose, REDUCTION } from "../tests/close.ts";
 import { checkOp, gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { quantizerReference } from "../tests/quantizer_reference.ts";
@@ -20,6 +21,8 @@ interface Case {
   edit?: (codes: Float32Array) => void;
   /** Binds so few bytes that small tensors take the ranged paths. */
   ranges?: boolean;
+  /** Bytes of logits at a time. */
+  logitBytes?: number;
 }
 
 const CASES: readonly Case[] = [
@@ -35,6 +38,23 @@ const CASES: readonly Case[] = [
     dimensions: 12,
     scale: 0.3,
     ranges: true,
+  },
+  {
+    name: "in blocks of tokens",
+    rows: 300,
+    codes: 45,
+    dimensions: 12,
+    scale: 0.3,
+    logitBytes: 16384,
+  },
+  {
+    name: "in ranges and blocks of large logits",
+    rows: 150,
+    codes: 134,
+    dimensions: 12,
+    scale: 12,
+    ranges: true,
+    logitBytes: 40000,
   },
   {
     name: "at the reference's temperature",
@@ -90,7 +110,8 @@ for (const testCase of CASES) {
       const codebook = randomNumbers(codes * dimensions, `${name} codes`);
       testCase.edit?.(codebook);
       const dzq = randomNumbers(z.length, `${name} upstream`);
-      const options = { ...WEIGHTS, entropyTemperature };
+      const { logitBytes = LOGIT_BYTES } = testCase;
+      const options = { ...WEIGHTS, entropyTemperature, logitBytes };
       const expected = quantizerReference(z, codebook, {
         ...options,
         dimensions,
@@ -98,8 +119,8 @@ for (const testCase of CASES) {
         dquantLoss: 3,
         dEntropyLoss: 2,
       });
-      // The lanes' statistics of as many tokens as one alignment of offsets holds must fit.
-      const maxBindingBytes = 8 * shared.offsetAlignment * shared.threads;
+      // The logits, and the lanes' statistics, of as many tokens as one alignment of offsets holds must fit.
+      const maxBindingBytes = 24 * shared.offsetAlignment * shared.threads;
       const limited = testCase.ranges ? await Gpu.open({ maxBindingBytes }) : undefined;
       try {
         using tape = new Tape(limited ?? shared);
@@ -195,12 +216,12 @@ gpuTest("quantize() of the gradient of z alone gives no gradient of the codebook
   assert((await gradients.get(z)!.read()).some((value) => value !== 0));
 });
 
-gpuTest("quantize() needs no memory of the size tokens times codes", async () => {
+gpuTest("quantize() holds no more logits than it is told to", async () => {
   using gpu = await Gpu.open();
   using tape = new Tape(gpu);
   const z = tape.input(randomNumbers(2048 * 4, "z"), [2048, 4]);
   const codebook = tape.input(randomNumbers(4096 * 4, "codes"), [4096, 4]);
-  const quantized = quantize(z, codebook, { useEntropyLoss: true });
+  const quantized = quantize(z, codebook, { useEntropyLoss: true, logitBytes: 2 ** 20 });
   tape.grad(add(quantized.quantLoss, quantized.entropyLoss!), [z, codebook]);
   await gpu.settle();
   assert(gpu.stats().peakBytes < 2048 * 4096, `${gpu.stats().peakBytes} bytes`);
@@ -212,6 +233,7 @@ gpuTest("quantize() rejects tokens and codes of different lengths", (gpu) => {
   const codebook = tape.input(new Float32Array(8), [2, 4]);
   assertThrows(() => quantize(z, codebook), TypeError, "equal length");
   assertThrows(() => quantize(z, z, { entropyTemperature: 0 }), RangeError, "positive");
+  assertThrows(() => quantize(z, z, { logitBytes: 0 }), RangeError, "bytes of logits");
 });
 
 gpuTest("codebookEntries() looks codes up", async (gpu) => {

@@ -1,104 +1,165 @@
 /**
- * Measures the quantizer with entropy loss: seconds, GFLOP/s and the peak memory of the process, codebook, gradient and both moments of
- * Adam included.
- *
- * ```
- * deno run -A bench/quantizer_bench.ts [--codes 262144] [--dimensions 256] [--tokens 256] [--runs 3] [--scale 0.1]
- * ```
+ * Measures the quantizer with entropy loss, each run in a process of its own; with `--pytorch`, beside the reference's own code in PyTorch.
  *
  * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
-import { Gpu } from "../kernels/gpu.ts";
-import { add } from "../nn/math.ts";
-import { ModuleContext } from "../nn/module.ts";
-import { quantize } from "../nn/quantizer.ts";
-import { Tape } from "../nn/tape.ts";
-import { Parameter, type Tensor } from "../nn/tensor.ts";
-import { QUANTIZER_PRODUCTS } from "./quantizer_products.ts";
+import {
+  type Duration,
+  operationsOf,
+  type QuantizerCase,
+  type QuantizerReport,
+  runQuantizer,
+} from "./quantizer_run.ts";
+
+const HELP = `Measures the quantizer with entropy loss, each run in a process of its own.
+
+Usage: deno run -A --preload tools/gpu_env.ts bench/quantizer_bench.ts [OPTIONS]
+
+  --codes N            entries of the codebook, 262144 by default
+  --dimensions N       numbers of a code, 256 by default
+  --tokens N           tokens, 256 by default
+  --scale X            standard deviation of the tokens, 1 by default; that of the codes is 1
+  --runs N             runs of each, 3 by default; the best counts
+  --pytorch PYTHON     also run the reference's code with this Python, which has torch, numpy and einops;
+  --reference FOLDER   a copy of SEED-Voken, which holds that code
+  --json               print JSON
+  --help               show this text
+
+Prints seconds, GFLOP/s and peak memory. With --pytorch the runs alternate, and ratios are printed: ours
+divided by the reference's, by wall clock and by processor time, which other jobs lengthen less.`;
+
+/** Runs a command that prints a report as its last line. */
+async function reportOf(command: string, args: string[]): Promise<QuantizerReport> {
+  const { stdout, stderr, success } = await new Deno.Command(command, { args }).output();
+  const decoder = new TextDecoder();
+  if (!success) {
+    throw new Error(`Cannot run ${command}: expected success, found ${decoder.decode(stderr)}`);
+  }
+  return JSON.parse(decoder.decode(stdout).trim().split("\n").at(-1)!);
+}
+
+function sizeArguments({ codes, dimensions, tokens, scale, pass }: QuantizerCase): string[] {
+  return Object.entries({ codes, dimensions, tokens, scale, pass })
+    .flatMap(([name, value]) => [`--${name}`, String(value)]);
+}
+
+/** Best of the runs of one engine and one pass. */
+interface Best {
+  forward: Duration;
+  /** Forward and backward together, if both ran. */
+  both?: Duration;
+  backward?: Duration;
+  memoryMiB: number;
+  losses: number[];
+}
+
+function bestOf(reports: readonly QuantizerReport[]): Best {
+  const best = (pick: (report: QuantizerReport) => Duration): Duration => ({
+    wall: Math.min(...reports.map((report) => pick(report).wall)),
+    processor: Math.min(...reports.map((report) => pick(report).processor)),
+  });
+  const sum = (a: Duration, b: Duration): Duration => ({
+    wall: a.wall + b.wall,
+    processor: a.processor + b.processor,
+  });
+  return {
+    forward: best(({ forward }) => forward),
+    ...(reports[0]!.backward && {
+      backward: best(({ backward }) => backward!),
+      both: best(({ forward, backward }) => sum(forward, backward!)),
+    }),
+    memoryMiB: Math.max(...reports.map(({ memoryMiB }) => memoryMiB)),
+    losses: reports.map(({ loss }) => loss),
+  };
+}
+
+function format(what: string, { wall, processor }: Duration): string {
+  return `${what.padEnd(34)} ${wall.toFixed(2).padStart(8)} s ${
+    processor.toFixed(2).padStart(8)
+  } s of processors`;
+}
+
+async function bench(options: QuantizerCase, runs: number, pytorch?: string[]): Promise<void> {
+  const script = new URL("quantizer_bench.ts", import.meta.url).pathname;
+  const preload = new URL("../tools/gpu_env.ts", import.meta.url).pathname;
+  const ours = ["run", "-A", "--preload", preload, script, "--child"];
+  const operations = await operationsOf(options);
+  const results: Record<string, { ours: Best; reference?: Best }> = {};
+  for (const pass of ["forward", "both"] as const) {
+    const size = sizeArguments({ ...options, pass });
+    const found = { ours: [] as QuantizerReport[], reference: [] as QuantizerReport[] };
+    for (let run = 0; run < runs; run++) {
+      found.ours.push(await reportOf(Deno.execPath(), [...ours, ...size]));
+      if (!pytorch) continue;
+      const [python, ...rest] = pytorch as [string, ...string[]];
+      found.reference.push(await reportOf(python, [...rest, ...size]));
+    }
+    results[pass] = {
+      ours: bestOf(found.ours),
+      ...(pytorch && { reference: bestOf(found.reference) }),
+    };
+  }
+  if (flags.json) {
+    console.log(JSON.stringify({ ...options, runs, operations, results }));
+    return;
+  }
+  const { tokens, codes, dimensions, scale } = options;
+  console.log(`${tokens} tokens of deviation ${scale}, ${codes} codes of ${dimensions}`);
+  const show = (what: string, pick: (best: Best) => Duration, from: string, products = 0): void => {
+    const { ours, reference } = results[from]!;
+    const time = pick(ours);
+    const rate = (seconds: number): string =>
+      (products * operations.product / seconds / 1e9).toFixed(1);
+    console.log(
+      `${format(what, time)}, ${rate(time.wall)} GFLOP/s over ${products} products (${
+        rate(time.processor / navigator.hardwareConcurrency)
+      } by processors), ${ours.memoryMiB} MiB`,
+    );
+    if (!reference) return;
+    const theirs = pick(reference);
+    console.log(`${format("  reference in PyTorch", theirs)}, ${reference.memoryMiB} MiB`);
+    console.log(
+      `  ratio ${(time.wall / theirs.wall).toFixed(2)} by wall clock, ${
+        (time.processor / theirs.processor).toFixed(2)
+      } by processors, ${(ours.memoryMiB / reference.memoryMiB).toFixed(2)} of the memory`,
+    );
+  };
+  const { forward, backward } = operations;
+  show("forward, no gradients", (best) => best.forward, "forward", forward);
+  show("forward, with gradients", (best) => best.forward, "both", forward);
+  show("backward", (best) => best.backward!, "both", backward);
+  show("forward and backward", (best) => best.both!, "both", forward + backward);
+}
 
 const flags = parseArgs(Deno.args, {
-  string: ["codes", "dimensions", "tokens", "runs", "scale"],
-  default: { codes: "262144", dimensions: "256", tokens: "256", runs: "3", scale: "0.1" },
+  string: ["codes", "dimensions", "tokens", "scale", "runs", "pass", "pytorch", "reference"],
+  boolean: ["child", "json", "help"],
+  default: { codes: "262144", dimensions: "256", tokens: "256", scale: "1", runs: "3" },
 });
-const [codes, dimensions, tokens, runs, scale] = [
+const [codes, dimensions, tokens, scale] = [
   flags.codes,
   flags.dimensions,
   flags.tokens,
-  flags.runs,
   flags.scale,
-].map(Number) as [number, number, number, number, number];
-
-/** Peak resident memory of this process, as Linux counts it. */
-async function peakMemoryMiB(): Promise<number> {
-  const status = await Deno.readTextFile("/proc/self/status");
-  return Math.round(Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? NaN) / 1024);
-}
-
-/** Processor seconds of this process so far, all threads together, which other jobs of the machine do not lengthen much. */
-async function processorSeconds(): Promise<number> {
-  const stat = await Deno.readTextFile("/proc/self/stat");
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
-}
-
-/** Wall-clock and processor seconds of one run. */
-interface Duration {
-  wall: number;
-  processor: number;
-}
-
-async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
-  const processor = await processorSeconds();
-  const start = performance.now();
-  body();
-  await gpu.settle();
-  const wall = (performance.now() - start) / 1000;
-  return { wall, processor: await processorSeconds() - processor };
-}
-
-function report(what: string, runs: Duration[], products: number): void {
-  const best = Math.min(...runs.map(({ wall }) => wall));
-  const processor = Math.min(...runs.map((run) => run.processor));
-  const rate = 2 * products * tokens * codes * dimensions / best / 1e9;
-  console.log(
-    `${what.padEnd(9)} ${best.toFixed(3)} s best of ${runs.length} (${
-      runs.map(({ wall }) => wall.toFixed(3)).join(" ")
-    }), ${rate.toFixed(1)} GFLOP/s over ${products} products, ${
-      processor.toFixed(2)
-    } s of processors`,
+].map(Number) as [number, number, number, number];
+const options: QuantizerCase = {
+  codes,
+  dimensions,
+  tokens,
+  scale,
+  pass: flags.pass === "forward" ? "forward" : "both",
+};
+if (flags.help) console.log(HELP);
+else if (flags.child) console.log(JSON.stringify(await runQuantizer(options)));
+else if (flags.pytorch && !flags.reference) {
+  throw new TypeError("Cannot run the reference: expected --reference FOLDER, found none");
+} else {
+  const script = new URL("pytorch/quantizer.py", import.meta.url).pathname;
+  await bench(
+    options,
+    Number(flags.runs),
+    flags.pytorch ? [flags.pytorch, script, "--reference", flags.reference!] : undefined,
   );
 }
-
-using gpu = await Gpu.open();
-const context = new ModuleContext(gpu, 1);
-const normal = (shape: readonly number[], standardDeviation: number): Parameter =>
-  context.parameter(shape, { kind: "normal", standardDeviation });
-using codebook = normal([codes, dimensions], 1);
-using latents = normal([tokens, dimensions], scale);
-using firstMoment = new Parameter(gpu, codebook.shape);
-using secondMoment = new Parameter(gpu, codebook.shape);
-for (const moment of [firstMoment, secondMoment]) gpu.clear(moment.storage);
-await gpu.settle();
-console.log(
-  `${gpu.adapter.name}: ${tokens} tokens, ${codes} codes of ${dimensions}; before: ${await peakMemoryMiB()} MiB`,
-);
-const forward: Duration[] = [];
-const backward: Duration[] = [];
-for (let run = 0; run < runs; run++) {
-  using tape = new Tape(gpu);
-  const z = tape.constant(latents);
-  let loss: Tensor | undefined;
-  forward.push(
-    await measure(gpu, () => {
-      const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
-      loss = add(quantLoss, entropyLoss!);
-    }),
-  );
-  backward.push(await measure(gpu, () => tape.grad(loss!, [z, codebook])));
-  if (run === 0) console.log(`loss ${(await loss!.read())[0]}`);
-}
-report("forward", forward, QUANTIZER_PRODUCTS.forward);
-report("backward", backward, QUANTIZER_PRODUCTS.backward);
-console.log(`peak memory ${await peakMemoryMiB()} MiB`);

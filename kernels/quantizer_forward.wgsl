@@ -134,7 +134,7 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
   let begin = params.firstCode / 4u + w.x * params.span;
   let end = min(begin + params.span, params.quads);
   let maximum = largest[row];
-  let near = select(-NONE, -90.0 / params.inverseTemperature, abs(maximum) > params.largeLogit);
+  let near = select(-NONE, NOTHING / params.inverseTemperature, abs(maximum) > params.largeLogit);
   var sums = Sums(vec4f(), vec4f(), vec4f(), vec4u(NO_CODE));
   for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
     sums = join(sums, join(

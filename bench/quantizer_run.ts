@@ -1,0 +1,117 @@
+/** One run of the quantizer with entropy loss: seconds, GFLOP/s, and the peak memory of the process. @module */
+
+import { Gpu } from "../kernels/gpu.ts";
+import { LOGIT_BYTES, logitPlan, quantizerProducts } from "../kernels/quantizer_plan.ts";
+import { add } from "../nn/math.ts";
+import { ModuleContext } from "../nn/module.ts";
+import { quantize } from "../nn/quantizer.ts";
+import { Tape } from "../nn/tape.ts";
+import type { Tensor } from "../nn/tensor.ts";
+
+/** What is quantized. */
+export interface QuantizerCase {
+  /** Entries of the codebook. */
+  codes: number;
+  /** Numbers of a code. */
+  dimensions: number;
+  /** Tokens. */
+  tokens: number;
+  /** Standard deviation of the tokens; that of the codes is 1. */
+  scale: number;
+  /** `forward` without gradients, or `both` passes. */
+  pass: "forward" | "both";
+}
+
+/** Wall-clock and processor seconds. */
+export interface Duration {
+  /** From start to end. */
+  wall: number;
+  /** Of all threads together, which other jobs of the machine do not lengthen much. */
+  processor: number;
+}
+
+/** What a run took, ours or the reference's. */
+export interface QuantizerReport {
+  /** The forward. */
+  forward: Duration;
+  /** The backward, if there was one. */
+  backward?: Duration;
+  /** The loss, to see that the same was computed. */
+  loss: number;
+  /** Peak resident memory of the process. */
+  memoryMiB: number;
+}
+
+/** Peak resident memory of this process, as Linux counts it. */
+async function peakMemoryMiB(): Promise<number> {
+  const status = await Deno.readTextFile("/proc/self/status");
+  return Math.round(Number(/VmHWM:\s*(\d+)/.exec(status)?.[1] ?? NaN) / 1024);
+}
+
+/** Processor seconds of this process so far, all threads together. */
+async function processorSeconds(): Promise<number> {
+  const stat = await Deno.readTextFile("/proc/self/stat");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
+  const processor = await processorSeconds();
+  const start = performance.now();
+  body();
+  await gpu.settle();
+  const wall = (performance.now() - start) / 1000;
+  return { wall, processor: await processorSeconds() - processor };
+}
+
+/**
+ * Runs a case once, on new random numbers. For its memory to count, it must be the first of its process.
+ *
+ * @param options The case.
+ * @returns What it took, compilation of the kernels included.
+ */
+export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
+  const { codes, dimensions, tokens, scale, pass } = options;
+  using gpu = await Gpu.open();
+  const context = new ModuleContext(gpu, 1);
+  using codebook = context.parameter([codes, dimensions], {
+    kind: "normal",
+    standardDeviation: 1,
+  });
+  using latents = context.parameter([tokens, dimensions], {
+    kind: "normal",
+    standardDeviation: scale,
+  });
+  await gpu.settle();
+  using tape = new Tape(gpu, { record: pass === "both" });
+  const z = tape.constant(latents);
+  let loss: Tensor | undefined;
+  const forward = await measure(gpu, () => {
+    const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
+    loss = add(quantLoss, entropyLoss!);
+  });
+  const backward = pass === "both"
+    ? await measure(gpu, () => tape.grad(loss!, [z, codebook]))
+    : undefined;
+  return {
+    forward,
+    ...(backward && { backward }),
+    loss: (await loss!.read())[0] ?? NaN,
+    memoryMiB: await peakMemoryMiB(),
+  };
+}
+
+/**
+ * Counts the operations of a case.
+ *
+ * @param options The case.
+ * @returns Matrix products of tokens, codes and dimensions in each pass, and floating-point operations of one product.
+ */
+export async function operationsOf(
+  options: QuantizerCase,
+): Promise<{ forward: number; backward: number; product: number }> {
+  using gpu = await Gpu.open();
+  const { codes, dimensions, tokens: rows } = options;
+  const plan = logitPlan(gpu, { rows, codes, dimensions }, LOGIT_BYTES);
+  return { ...quantizerProducts(plan), product: 2 * rows * codes * dimensions };
+}

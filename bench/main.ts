@@ -1,57 +1,201 @@
 /**
- * Times the ops of the default training on this adapter: `deno task bench [NAMES]`.
+ * Times kernels and whole steps on this adapter, beside other programs: `deno task bench [NAMES]`.
  *
  * @module
  */
 
 import { parseArgs } from "@std/cli/parse-args";
 import { Gpu } from "../kernels/gpu.ts";
+import { type Case, CASES } from "./cases.ts";
+import { Comparison, OURS, type Row } from "./compare.ts";
 import { measurePeaks, type Peaks } from "./peaks.ts";
 import { measureTime } from "./rate.ts";
-import { type Workload, workloadGroups } from "./workloads.ts";
+import { markdown, PYTORCH, rowText, workloadText, writeMarkdown } from "./report.ts";
+import { describeMachine, mergeResults, readResults, type WorkloadRow } from "./results.ts";
+import type { SubjectCommand } from "./subject_process.ts";
+import { workloadGroups } from "./workloads.ts";
 
-const HELP = `Times the ops of the default training on this adapter, many dispatches a wait.
+const HELP =
+  `Times kernels and whole steps on this adapter, beside other programs where they can run.
 
-Usage: deno task bench [NAMES]
+Usage: deno task bench [NAMES] [OPTIONS]
 
-  NAMES    only ops whose name has one of these texts in it, such as conv or linear
-  --help   show this text
+  NAMES             only work whose name has one of these texts in it, such as conv or step
+  --peers LIST      of tfjs, jax, ort, separated by commas, or none; these are fetched if they are not there.
+                    Default: those that are there already
+  --rounds N        timed batches of each program, one after the other (default 5)
+  --pytorch PYTHON  also the reference's code on PyTorch, by this Python with torch, numpy, einops and pyyaml
+  --reference PATH  a checkout of the reference, for --pytorch
+  --json FILE       write the results; lines of FILE that this run does not measure stay, if the adapter is the same
+  --markdown FILE   write them as tables, between FILE's two bench markers if it has them
+  --help            show this text
 
-Prints milliseconds, rate, and the share of the adapter's own peak that this is: of multiply-adds in
-registers, or of copies. Both are measured first, in the same run.`;
+Every program has a process of its own. They compute the same numbers, take turns, and are checked against each
+other. Rates are shown with their share of what the adapter reaches at best, measured in the same run.`;
 
-const NAME_WIDTH = 58;
+const here = (file: string): string => new URL(file, import.meta.url).pathname;
 
-/** A line of the table. */
-function format({ name, work }: Workload, ms: number, peaks: Peaks): string {
-  const [rate, unit, peak] = "operations" in work
-    ? [work.operations / 1e6 / ms, "GFLOP/s", peaks.gflops]
-    : [work.bytes / 1e6 / ms, "GB/s", peaks.gigabytes];
-  return `${name.padEnd(NAME_WIDTH)} ${ms.toFixed(2).padStart(8)} ms ${
-    rate.toFixed(1).padStart(8)
-  } ${unit.padEnd(7)} ${(100 * rate / peak).toFixed(0).padStart(4)} %`;
+/** Subjects by the name of their option. */
+const PEERS: Readonly<Record<string, readonly [name: string, file: string, argument?: string][]>> =
+  {
+    tfjs: [["tfjs webgpu", "tfjs.ts"]],
+    jax: [["jax-js webgpu", "jax.ts", "webgpu"], ["jax-js wasm", "jax.ts", "wasm"]],
+    ort: [["onnxruntime-web webgpu", "ort.ts"]],
+  };
+
+/** What the command line asks for. */
+interface Wishes {
+  names: readonly string[];
+  peers: readonly string[] | undefined;
+  rounds: number;
+  pytorch: { python: string; reference: string } | undefined;
+  json: string | undefined;
+  markdown: string | undefined;
 }
 
-/** Measures and prints. */
-async function bench(wanted: readonly string[]): Promise<void> {
-  using gpu = await Gpu.open();
-  const peaks = await measurePeaks(gpu);
-  console.log(
-    `${gpu.adapter.name}: ${peaks.gflops.toFixed(0)} GFLOP/s of multiply-adds, ` +
-      `${peaks.gigabytes.toFixed(1)} GB/s of copies`,
-  );
-  for (const group of workloadGroups(gpu)) {
-    using _group = group;
-    for (const workload of group.workloads) {
-      if (wanted.length > 0 && !wanted.some((text) => workload.name.includes(text))) continue;
-      const { ms } = await measureTime(gpu, workload.record);
-      console.log(format(workload, ms, peaks));
+function parse(args: readonly string[]): Wishes | undefined {
+  const flags = parseArgs([...args], {
+    boolean: ["help"],
+    string: ["peers", "rounds", "pytorch", "reference", "json", "markdown"],
+    alias: { help: "h" },
+    unknown: (argument) => {
+      if (argument.startsWith("-")) throw new TypeError(`Unknown option ${argument}; see --help`);
+      return true;
+    },
+  });
+  if (flags.help) return undefined;
+  const rounds = Number(flags.rounds ?? 5);
+  if (!(Number.isInteger(rounds) && rounds > 0)) {
+    throw new RangeError(`--rounds: expected a positive integer, found ${flags.rounds}`);
+  }
+  const peers = flags.peers?.split(",").filter((name) => name !== "none");
+  for (const name of peers ?? []) {
+    if (!(name in PEERS)) {
+      throw new RangeError(`--peers: expected ${Object.keys(PEERS)} or none, found ${name}`);
     }
+  }
+  if ((flags.pytorch === undefined) !== (flags.reference === undefined)) {
+    throw new TypeError("--pytorch and --reference: expected both or neither, found one");
+  }
+  return {
+    names: flags._.map(String),
+    peers,
+    rounds,
+    pytorch: flags.pytorch === undefined || flags.reference === undefined
+      ? undefined
+      : { python: flags.pytorch, reference: flags.reference },
+    json: flags.json,
+    markdown: flags.markdown,
+  };
+}
+
+/** How to start the subjects, the engine first. */
+function commands({ peers, pytorch }: Wishes): SubjectCommand[] {
+  const program = Deno.execPath();
+  const ours = { name: OURS, program, args: ["run", "-A", here("ours.ts")], hint: "see above" };
+  // Peers that nobody named run only where they are already: a bench does not download by itself.
+  const cached = peers ? [] : ["--cached-only"];
+  const others = (peers ?? Object.keys(PEERS)).flatMap((option) =>
+    PEERS[option]!.map(([name, file, argument]) => ({
+      name,
+      program,
+      args: [
+        ...["run", "-A", "--frozen", ...cached, "--config", here("peers/deno.json")],
+        here(`peers/${file}`),
+        ...(argument === undefined ? [] : [argument]),
+      ],
+      hint: `--peers ${option} fetches it`,
+    }))
+  );
+  const reference = pytorch && {
+    name: PYTORCH,
+    program: pytorch.python,
+    args: [here("pytorch/subject.py"), pytorch.reference],
+    hint: "it needs torch, numpy, einops and pyyaml",
+  };
+  return [ours, ...others, ...(reference ? [reference] : [])];
+}
+
+function isWanted(name: string, names: readonly string[]): boolean {
+  return names.length === 0 || names.some((text) => name.includes(text));
+}
+
+/** Large models are for GPUs, for the comparison with PyTorch, and for who names them. */
+function casesOf(wishes: Wishes, software: boolean): Case[] {
+  const { names, pytorch } = wishes;
+  return CASES.filter(({ name, against }) =>
+    isWanted(name, names) && (against !== "PyTorch" || pytorch || names.length > 0 || !software)
+  );
+}
+
+async function compare(wishes: Wishes, cases: readonly Case[], peaks: Peaks) {
+  const folder = await Deno.makeTempDir({ prefix: "tessera-bench-" });
+  try {
+    await using comparison = await Comparison.start(commands(wishes), {
+      rounds: wishes.rounds,
+      folder,
+    });
+    const { subjects, absent } = comparison;
+    for (const [name, reason] of Object.entries(absent)) console.log(`without ${name}: ${reason}`);
+    const rows: Row[] = [];
+    for (const each of cases) {
+      const names = subjects.map(({ name }) => name).filter((name) =>
+        each.against === "both" || (name === PYTORCH) === (each.against === "PyTorch")
+      );
+      const row = await comparison.run(each, new Set(names));
+      console.log(rowText(row, peaks));
+      rows.push(row);
+    }
+    return { subjects, absent, rows };
+  } finally {
+    await Deno.remove(folder, { recursive: true });
   }
 }
 
+/** The ops of the default training, ours alone. */
+async function measureWorkloads(names: readonly string[], peaks: Peaks): Promise<WorkloadRow[]> {
+  using gpu = await Gpu.open();
+  const rows: WorkloadRow[] = [];
+  for (const group of workloadGroups(gpu)) {
+    using _group = group;
+    for (const { name, work, record } of group.workloads) {
+      if (!isWanted(name, names)) continue;
+      const { ms } = await measureTime(gpu, record);
+      const [amount, unit] = "operations" in work
+        ? [work.operations, "GFLOP/s" as const]
+        : [work.bytes, "GB/s" as const];
+      const row = { name, ms, rate: amount / 1e6 / ms, unit };
+      console.log(workloadText(row, peaks));
+      rows.push(row);
+    }
+  }
+  return rows;
+}
+
+async function bench(wishes: Wishes): Promise<void> {
+  const { adapter, software, peaks } = await describeAdapter();
+  const compared = await compare(wishes, casesOf(wishes, software), peaks);
+  const workloads = await measureWorkloads(wishes.names, peaks);
+  const now = { adapter, machine: await describeMachine(), peaks, ...compared, workloads };
+  const results = wishes.json ? mergeResults(await readResults(wishes.json), now) : now;
+  if (wishes.json) await Deno.writeTextFile(wishes.json, `${JSON.stringify(results, null, 2)}\n`);
+  if (wishes.markdown) await writeMarkdown(wishes.markdown, markdown(results));
+}
+
+async function describeAdapter(): Promise<{ adapter: string; software: boolean; peaks: Peaks }> {
+  using gpu = await Gpu.open();
+  const { name: adapter, software } = gpu.adapter;
+  const peaks = await measurePeaks(gpu);
+  console.log(
+    `${adapter}: ${peaks.gflops.toFixed(0)} GFLOP/s of multiply-adds, ${
+      peaks.gigabytes.toFixed(1)
+    } GB/s of copies, ${peaks.readGigabytes.toFixed(1)} GB/s of reads`,
+  );
+  return { adapter, software, peaks };
+}
+
 if (import.meta.main) {
-  const { help, _: wanted } = parseArgs(Deno.args, { boolean: ["help"], alias: { help: "h" } });
-  if (help) console.log(HELP);
-  else await bench(wanted.map(String));
+  const wishes = parse(Deno.args);
+  if (wishes) await bench(wishes);
+  else console.log(HELP);
 }

@@ -1,15 +1,18 @@
-/** What the adapter reaches at best: multiply-adds in registers, and copies. @module */
+/** What the adapter reaches at best: multiply-adds in registers, copies, reads. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { defineKernel } from "../kernels/kernel.ts";
+import { measureBandwidth } from "./bandwidth.ts";
 import { measureTime } from "./rate.ts";
 
-/** The two rates that kernels are measured against. */
+/** The rates that kernels are measured against. */
 export interface Peaks {
   /** Billions of floating-point operations a second; a multiply-add counts two. */
   readonly gflops: number;
-  /** Billions of bytes a second, read and written ones both counted. */
+  /** Billions of bytes a second of a kernel that copies, read and written ones both counted. */
   readonly gigabytes: number;
+  /** Billions of bytes a second of a kernel that only reads. */
+  readonly readGigabytes: number;
 }
 
 /** Independent chains of a lane, enough to hide the latency of a multiply-add. */
@@ -17,7 +20,6 @@ const CHAINS = 64;
 /** Multiply-adds of a chain. */
 const STEPS = 4096;
 const LANES = 4096;
-const COPY_BYTES = 64 * 2 ** 20;
 
 const chains = Array.from({ length: CHAINS }, (_, i) => `c${i}`);
 const multiplyAdds = defineKernel(
@@ -50,11 +52,11 @@ export async function measurePeaks(gpu: Gpu): Promise<Peaks> {
       params: { factor: 0.5, steps: STEPS },
       workgroups: [LANES / gpu.threads],
     }));
-  const from = gpu.acquire(COPY_BYTES), to = gpu.acquire(COPY_BYTES);
-  const copy = await measureTime(gpu, () => gpu.copy(from, to));
-  for (const slice of [y, from, to]) gpu.release(slice);
+  gpu.release(y);
+  const { copy, read } = await measureBandwidth(gpu);
   return {
     gflops: 2 * LANES * CHAINS * STEPS / 1e6 / arithmetic.ms,
-    gigabytes: 2 * COPY_BYTES / 1e6 / copy.ms,
+    gigabytes: copy,
+    readGigabytes: read,
   };
 }

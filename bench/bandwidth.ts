@@ -1,0 +1,108 @@
+/** The bandwidth that kernels reach at best on this adapter: several forms of a copy and of a sum, the best of each. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import { defineKernel, type Kernel } from "../kernels/kernel.ts";
+import { measureTime } from "./rate.ts";
+
+/** Billions of bytes a second. */
+export interface Bandwidth {
+  /** Of a kernel that copies, read and written bytes both counted. */
+  readonly copy: number;
+  /** Of a kernel that only reads. */
+  readonly read: number;
+}
+
+/** A lane handles `each` vectors of four numbers, side by side with the other `lanes` of its workgroup, `unrolled` at a time. */
+interface Form {
+  lanes: number;
+  each: number;
+  unrolled: number;
+}
+
+/** Software adapters like few lanes that do much, GPUs many that do little. */
+const FORMS: readonly Form[] = [
+  { lanes: 8, each: 8, unrolled: 8 },
+  { lanes: 8, each: 64, unrolled: 16 },
+  { lanes: 8, each: 256, unrolled: 8 },
+  { lanes: 64, each: 1, unrolled: 1 },
+  { lanes: 64, each: 8, unrolled: 8 },
+  { lanes: 256, each: 1, unrolled: 1 },
+  { lanes: 256, each: 16, unrolled: 4 },
+];
+const BYTES = 64 * 2 ** 20;
+const VECTORS = BYTES / 16;
+/** Workgroups of a dispatch in its first dimension. */
+const ROW = 256;
+
+const times = (count: number, text: (i: number) => string): string =>
+  Array.from({ length: count }, (_, i) => text(i)).join("\n    ");
+
+function loop({ lanes, each, unrolled }: Form, body: (i: number) => string): string {
+  return `let first = (group.y * ${ROW}u + group.x) * ${lanes * each}u + lane;
+  for (var step = 0u; step < ${each / unrolled}u; step++) {
+    let at = first + step * ${lanes * unrolled}u;
+    ${times(unrolled, body)}
+  }`;
+}
+
+function kernelOf(name: string, form: Form, body: string): Kernel {
+  return defineKernel(
+    `${name}_${form.lanes}x${form.each}`,
+    `@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
+@compute @workgroup_size(${form.lanes})
+fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${body}
+}`,
+  );
+}
+
+function copyKernel(form: Form): Kernel {
+  const { lanes } = form;
+  return kernelOf(
+    "copy",
+    form,
+    loop(form, (i) => `y[at + ${i * lanes}u] = x[at + ${i * lanes}u];`),
+  );
+}
+
+function readKernel(form: Form): Kernel {
+  const { lanes, unrolled } = form;
+  return kernelOf(
+    "read",
+    form,
+    `${times(unrolled, (i) => `var s${i} = vec4f(0.0);`)}
+  ${loop(form, (i) => `s${i} += x[at + ${i * lanes}u];`)}
+  y[(group.y * ${ROW}u + group.x) * ${lanes}u + lane] = ${
+      Array.from({ length: unrolled }, (_, i) => `s${i}`).join(" + ")
+    };`,
+  );
+}
+
+/**
+ * Measures the adapter.
+ *
+ * @param gpu The device.
+ * @returns Its best rates.
+ */
+export async function measureBandwidth(gpu: Gpu): Promise<Bandwidth> {
+  const x = gpu.acquire(BYTES), y = gpu.acquire(BYTES);
+  gpu.clear(x);
+  const best = async (make: (form: Form) => Kernel, bytes: (form: Form) => number) => {
+    let rate = 0;
+    for (const form of FORMS) {
+      const kernel = make(form);
+      const groups = VECTORS / form.lanes / form.each;
+      const { ms } = await measureTime(
+        gpu,
+        () => gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] }),
+      );
+      rate = Math.max(rate, bytes(form) / 1e6 / ms);
+    }
+    return rate;
+  };
+  const copy = await best(copyKernel, () => 2 * BYTES);
+  const read = await best(readKernel, ({ each }) => BYTES * (1 + 1 / each));
+  for (const slice of [x, y]) gpu.release(slice);
+  return { copy, read };
+}

@@ -135,8 +135,42 @@ const ATTENTION_PRODUCT = 2 * HEADS.heads * HEADS.tokens ** 2 * HEADS.width;
 const ROWS = { rows: 4096, columns: 1024 };
 const MANY = 2 ** 24;
 const NORM = { batch: 1, size: 64, channels: 128, groups: 32 };
-/** Tokens that one repetition of sampling draws. */
-export const SAMPLED_TOKENS = 256;
+/** What is drawn, with which weight of the class, and how many tokens a repetition draws. */
+export const SAMPLING = { label: 7, guidance: 2, tokens: 256 } as const;
+/** The training step: the same batch every time; the losses of the first steps are compared. */
+export const STEP = {
+  seed: 1,
+  learningRate: 1e-4,
+  betas: [0.5, 0.9],
+  compared: 2,
+  losses: [
+    "total_loss",
+    "nll_loss",
+    "reconstruct_loss",
+    "perceptual_loss",
+    "codebook_quant_loss",
+    "codebook_entropy_loss",
+    "g_loss",
+    "disc_loss",
+    "lecam_loss",
+    "logits_real",
+    "logits_fake",
+  ],
+} as const;
+
+/** What subjects in other languages have to know. */
+export const CONSTANTS = { step: STEP, sampling: SAMPLING } as const;
+
+/**
+ * Names the file with the weights of a model, by the reference's names and in its layouts.
+ *
+ * @param folder The folder that the subjects share.
+ * @param model The model.
+ * @returns Path of a safetensors file.
+ */
+export function modelFile(folder: string, model: ModelCase): string {
+  return `${folder}/${model.replaceAll(/[^a-z0-9]+/gi, "_")}.safetensors`;
+}
 
 /** All cases, in the order of the table. */
 export const CASES: readonly Case[] = [
@@ -199,7 +233,7 @@ export const CASES: readonly Case[] = [
   {
     name: "GPT-B sampling, batch 1, guidance",
     operation: { kind: "model", model: "sample GPT-B" },
-    work: { things: SAMPLED_TOKENS, unit: "tokens" },
+    work: { things: SAMPLING.tokens, unit: "tokens" },
     against: "PyTorch",
   },
 ];

@@ -1,6 +1,6 @@
 /** Runs cases by several subjects, interleaved, and checks that they compute the same. @module */
 
-import type { Case } from "./cases.ts";
+import { type Case, CONSTANTS } from "./cases.ts";
 import { difference, type ToleranceName, toleranceOf } from "./equality.ts";
 import type { Timing } from "./protocol.ts";
 import { type SubjectCommand, SubjectError, SubjectProcess } from "./subject_process.ts";
@@ -175,7 +175,10 @@ export class Comparison implements AsyncDisposable {
   async #open(runner: Runner, wanted: Case): Promise<Plan> {
     runner.process ??= await SubjectProcess.start(runner.command);
     const { folder } = this.#options;
-    const timing = await runner.process.ask({ do: "open", case: wanted, folder }, limitOf(runner));
+    const timing = await runner.process.ask(
+      { do: "open", case: wanted, folder, constants: CONSTANTS },
+      limitOf(runner),
+    );
     return { runner, firstMs: timing?.ms ?? NaN, repetitions: 1, rounds: 1, times: [] };
   }
 

@@ -6,12 +6,15 @@
  */
 
 import { cpuUsage } from "node:process";
-import type { Case } from "./cases.ts";
+import type { Case, CONSTANTS } from "./cases.ts";
 
 /** What the bench asks. */
 export type Request =
-  /** Make the inputs of a case and run it once. `folder` has the files that the cases of whole models share. */
-  | { do: "open"; case: Case; folder: string }
+  /**
+   * Make the inputs of a case and run it once. `folder` has the files that the cases of whole models share; `constants` are for
+   * subjects that cannot import them.
+   */
+  | { do: "open"; case: Case; folder: string; constants: typeof CONSTANTS }
   /** Write the result of the open case to a file: f32, the engine's layout. */
   | { do: "result"; file: string }
   /** Run the open case so often, and wait once. */

@@ -7,6 +7,7 @@ import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import * as tf from "@tensorflow/tfjs-core";
 import { serve, Unsupported } from "../protocol.ts";
 import { DeviceErrors } from "./device_errors.ts";
+import { openStep } from "./tfjs_step.ts";
 import { openOperation } from "./tfjs_operations.ts";
 
 await serve(async () => {
@@ -25,9 +26,18 @@ await serve(async () => {
     name: "tfjs webgpu",
     version: tf.version_core,
     adapter: await errors.adapterName(),
-    open: ({ operation }) => {
-      if (operation.kind === "model") throw new Unsupported(`not written: ${operation.model}`);
-      return Promise.resolve(openOperation(operation, settle));
+    open: async ({ operation }, folder) => {
+      if (operation.kind !== "model") return openOperation(operation, settle);
+      if (operation.model !== "tokenizer step") {
+        throw new Unsupported(`not written: ${operation.model}`);
+      }
+      const step = await openStep(folder);
+      // Reading its losses has waited for the device.
+      const run = async (steps: number): Promise<void> => {
+        await step.run(steps);
+        errors.check();
+      };
+      return { ...step, run };
     },
   };
 });

@@ -74,7 +74,7 @@ function paramsOf(
   extents: { rows: number; packs: number } & Record<string, number>,
 ): Record<string, number> {
   const { rows, images = 1, width, eps } = size;
-  const plan = { first_row: 0, chunk: 1, chunks: 0, image_chunks: 1, first: 0 };
+  const plan = { "first_row": 0, chunk: 1, chunks: 0, "image_chunks": 1, first: 0 };
   return { ...plan, image_rows: rows / images, width, eps, ...extents };
 }
 
@@ -171,7 +171,7 @@ interface ChunkSums {
   /** (chunks, 2, width): sums of dy, and of dy times the normalized rows. */
   partial: Slice;
   /** All chunks, and those of an image. */
-  plan: { chunks: number; image_chunks: number };
+  plan: { chunks: number; "image_chunks": number };
 }
 
 /** Sums up what the gradients of vectors need; the caller releases `partial`. */

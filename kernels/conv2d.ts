@@ -24,7 +24,6 @@ import type { ProductForm } from "./matmul_form.ts";
 import { shareCount, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
 import { addShares } from "./matmul_shares.ts";
 import { beginsVector } from "./matmul_window.ts";
-import { reduce } from "./reduce.ts";
 import { elementCount, type Slice, subslice } from "./slice.ts";
 
 export { type Conv2dGeometry, conv2dOutputSize } from "./conv2d_parts.ts";
@@ -302,26 +301,4 @@ export function conv2dWeightGradient(
   }
   addShares(gpu, { sums, y: dweight, slots });
   gpu.release(sums);
-}
-
-/**
- * Gradient of a convolution by its bias: the sum over all pixels.
- *
- * @param gpu The device.
- * @param buffers `dy` (batch, outHeight, outWidth, outputs) and, written, `dbias` (outputs).
- * @param geometry Sizes.
- */
-export function conv2dBiasGradient(
-  gpu: Gpu,
-  buffers: { dy: Slice; dbias: Slice },
-  geometry: Conv2dGeometry,
-): void {
-  const { outHeight, outWidth } = conv2dOutputSize(geometry);
-  reduce(gpu, "sum", {
-    a: buffers.dy,
-    y: buffers.dbias,
-    outer: 1,
-    length: geometry.batch * outHeight * outWidth,
-    inner: geometry.outputs,
-  });
 }

@@ -4,7 +4,7 @@ import { attention } from "../nn/attention.ts";
 import { Conv2d } from "../nn/conv2d.ts";
 import { dropout } from "../nn/dropout.ts";
 import { GroupNorm } from "../nn/group_norm.ts";
-import { add, reshape } from "../nn/math.ts";
+import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { upsampleNearest2 } from "../nn/resample.ts";
 import { dims, type Tensor } from "../nn/tensor.ts";
@@ -97,8 +97,8 @@ export class ResnetBlock extends Module {
       const h = this.#conv1.forward(this.#norm1.forward(x, { swish: true }));
       const activated = this.#norm2.forward(h, { swish: true });
       const probability = options.training ? this.#dropout : 0;
-      const residual = this.#conv2.forward(dropout(activated, probability));
-      return add(this.#shortcut ? this.#shortcut.forward(x) : x, residual);
+      const residual = this.#shortcut ? this.#shortcut.forward(x) : x;
+      return this.#conv2.forward(dropout(activated, probability), { residual });
     });
   }
 }
@@ -150,7 +150,7 @@ export class AttentionBlock extends Module {
       const tokens = (convolution: Conv2d): Tensor =>
         reshape(convolution.forward(normalized), [batch, height * width, 1, channels]);
       const mixed = attention(tokens(this.#query), tokens(this.#key), tokens(this.#value));
-      return add(x, this.#output.forward(reshape(mixed, x.shape)));
+      return this.#output.forward(reshape(mixed, x.shape), { residual: x });
     });
   }
 }

@@ -1,7 +1,7 @@
 /** Two-dimensional convolution over channels-last activations, and the module that owns its weight. @module */
 
+import { biasGradient } from "../kernels/bias_gradient.ts";
 import {
-  conv2dBiasGradient,
   conv2dForward,
   type Conv2dGeometry,
   conv2dInputGradient,
@@ -30,18 +30,28 @@ export interface Conv2dOptions {
   padding?: Padding;
 }
 
+/** What {@linkcode conv2d} adds to a convolution, in the same dispatch. */
+export interface Conv2dAddition {
+  /** Added to the output: shape and type of the output. */
+  residual?: Tensor | undefined;
+}
+
 /**
  * Two-dimensional convolution (cross-correlation, as in PyTorch):
- * `y[n, i, j, o] = bias[o] + Σ x[n, i stride + ky - top, j stride + kx - left, c] weight[ky, kx, c, o]`.
+ * `y[n, i, j, o] = bias[o] + residual[n, i, j, o] + Σ x[n, i stride + ky - top, j stride + kx - left, c] weight[ky, kx, c, o]`.
  *
- * @param x Activations, shape (batch, height, width, inputs).
- * @param affine `weight` (kernelHeight, kernelWidth, inputs, outputs) and, optionally, `bias` (outputs).
- * @param options Stride and padding.
- * @returns Shape (batch, outHeight, outWidth, outputs).
+ * @param x Activations, shape (batch, height, width, inputs), f32 or f16.
+ * @param affine `weight` (kernelHeight, kernelWidth, inputs, outputs), f32 or f16, and, optionally, `bias` (outputs), f32.
+ * @param options Stride, padding and residual.
+ * @returns Shape (batch, outHeight, outWidth, outputs), of the type of `x`.
  * @throws {TypeError} If the shapes do not fit.
  * @throws {RangeError} If stride or padding is no such whole number, or the kernel is larger than the padded input.
  */
-export function conv2d(x: Tensor, affine: Conv2dAffine, options: Conv2dOptions = {}): Tensor {
+export function conv2d(
+  x: Tensor,
+  affine: Conv2dAffine,
+  options: Conv2dOptions & Conv2dAddition = {},
+): Tensor {
   const { weight, bias } = affine;
   const { batch, height, width, inputs } = dims(x, "batch height width inputs", "conv2d()");
   const { kernelHeight, kernelWidth, outputs } = dims(
@@ -51,7 +61,7 @@ export function conv2d(x: Tensor, affine: Conv2dAffine, options: Conv2dOptions =
   );
   assertShape(weight, [kernelHeight, kernelWidth, inputs, outputs], "conv2d() weight");
   if (bias) assertShape(bias, [outputs], "conv2d() bias");
-  const { stride = 1, padding = 0 } = options;
+  const { stride = 1, padding = 0, residual } = options;
   const geometry: Conv2dGeometry = {
     batch,
     height,
@@ -72,16 +82,24 @@ export function conv2d(x: Tensor, affine: Conv2dAffine, options: Conv2dOptions =
   }
   const { tape } = x;
   const { gpu } = tape;
-  const y = tape.alloc([batch, outHeight, outWidth, outputs]);
+  const y = tape.alloc([batch, outHeight, outWidth, outputs], x.dtype);
+  if (residual) assertShape(residual, y.shape, "conv2d() residual");
   conv2dForward(
     gpu,
-    { x: x.storage, weight: weight.storage, bias: bias?.storage, y: y.storage },
+    {
+      x: x.storage,
+      weight: weight.storage,
+      bias: bias?.storage,
+      residual: residual?.storage,
+      y: y.storage,
+    },
     geometry,
   );
-  return tape.record("conv2d", y, bias ? [x, weight, bias] : [x, weight], (dy, needs) => {
+  const inputsOf = [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])];
+  return tape.record("conv2d", y, inputsOf, (dy, needs) => {
     let dx, dweight, dbias: Tensor | undefined;
     if (needs[0]) {
-      dx = tape.alloc(x.shape);
+      dx = tape.alloc(x.shape, x.dtype);
       conv2dInputGradient(
         gpu,
         { dy: dy.storage, weight: weight.storage, dx: dx.storage },
@@ -89,18 +107,18 @@ export function conv2d(x: Tensor, affine: Conv2dAffine, options: Conv2dOptions =
       );
     }
     if (needs[1]) {
-      dweight = tape.alloc(weight.shape);
+      dweight = tape.alloc(weight.shape, weight.dtype);
       conv2dWeightGradient(
         gpu,
         { x: x.storage, dy: dy.storage, dweight: dweight.storage },
         geometry,
       );
     }
-    if (needs[2]) {
+    if (bias && needs[2]) {
       dbias = tape.alloc([outputs]);
-      conv2dBiasGradient(gpu, { dy: dy.storage, dbias: dbias.storage }, geometry);
+      biasGradient(gpu, { dy: dy.storage, dbias: dbias.storage });
     }
-    return [dx, dweight, dbias];
+    return [dx, dweight, ...(bias ? [dbias] : []), ...(residual ? [dy] : [])];
   });
 }
 
@@ -163,9 +181,10 @@ export class Conv2d extends Module implements Conv2dAffine {
    * Applies the convolution.
    *
    * @param x Shape (batch, height, width, inputs).
+   * @param addition What is added to the output.
    * @returns Shape (batch, outHeight, outWidth, outputs).
    */
-  forward(x: Tensor): Tensor {
-    return conv2d(x, this, this.#options);
+  forward(x: Tensor, addition: Conv2dAddition = {}): Tensor {
+    return conv2d(x, this, { ...this.#options, ...addition });
   }
 }

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { REDUCTION } from "../tests/close.ts";
 import { checkOp, gpuTest, type OpCase } from "../tests/op_case.ts";
-import { Conv2d, conv2d } from "./conv2d.ts";
+import { Conv2d, conv2d, type Conv2dOptions } from "./conv2d.ts";
 import { ModuleContext } from "./module.ts";
 import { Tape } from "./tape.ts";
 
@@ -60,6 +60,18 @@ function convCase(name: string, sizes: Sizes, extra: Partial<OpCase> = {}): OpCa
     reference: (inputs) => hostConv2d(sizes, inputs),
     close: REDUCTION,
     ...extra,
+  };
+}
+
+/** The same case with a residual. */
+function withResidual(testCase: OpCase, shape: readonly number[], options: Conv2dOptions): OpCase {
+  return {
+    ...testCase,
+    inputs: { ...testCase.inputs, residual: { shape } },
+    run: ({ x, weight, bias, residual }) =>
+      conv2d(x!, { weight: weight!, bias }, { ...options, residual }),
+    reference: (inputs) =>
+      Array.from(testCase.reference!(inputs), (value, i) => value + inputs.residual![i]!),
   };
 }
 
@@ -127,6 +139,36 @@ checkOp("conv2d()", [
     stride: 2,
     padding: [0, 1, 0, 1],
   }, { bindingLimit: 8192 }),
+  withResidual(
+    convCase("3x3 and a residual in ranges", {
+      x: [3, 9, 8, 8],
+      kernel: [3, 3],
+      outputs: 12,
+      padding: SAME,
+    }, { bindingLimit: 8192 }),
+    [3, 9, 8, 12],
+    { padding: 1 },
+  ),
+  withResidual(
+    convCase("1x1 and a residual of odd channels", { x: [1, 5, 6, 5], kernel: [1, 1], outputs: 7 }),
+    [1, 5, 6, 7],
+    {},
+  ),
+  withResidual(
+    convCase(
+      "3x3 and a residual of half precision",
+      { x: [2, 5, 6, 8], kernel: [3, 3], outputs: 8, padding: SAME },
+      { half: ["x", "residual", "weight"] },
+    ),
+    [2, 5, 6, 8],
+    { padding: 1 },
+  ),
+  convCase("3x3 of odd channels and half precision", {
+    x: [2, 5, 6, 5],
+    kernel: [3, 3],
+    outputs: 7,
+    padding: SAME,
+  }, { half: ["x"] }),
   {
     name: "without bias",
     inputs: { x: { shape: [1, 5, 5, 4] }, weight: { shape: [3, 3, 4, 4] } },

@@ -1,7 +1,7 @@
 /** The affine map of the last axis, and the module that owns its weight. @module */
 
+import { biasGradient } from "../kernels/bias_gradient.ts";
 import { matmul } from "../kernels/matmul.ts";
-import { reduce } from "../kernels/reduce.ts";
 import { type Initializer, Module, type ModuleContext } from "./module.ts";
 import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
 
@@ -13,16 +13,24 @@ export interface LinearAffine {
   bias?: Operand | undefined;
 }
 
+/** What {@linkcode linear} adds to an affine map, in the same dispatch. */
+export interface LinearAddition {
+  /** Added to the output: shape and type of the output. */
+  residual?: Tensor | undefined;
+}
+
 /**
- * `y = x weight^T + bias` over the last axis.
+ * `y = x weight^T + bias + residual` over the last axis.
  *
- * @param x Any shape (…, inputs).
- * @param affine `weight` (outputs, inputs) and, optionally, `bias` (outputs).
- * @returns Shape (…, outputs).
+ * @param x Any shape (…, inputs), f32 or f16.
+ * @param affine `weight` (outputs, inputs), f32 or f16, and, optionally, `bias` (outputs), f32.
+ * @param addition The residual, optional.
+ * @returns Shape (…, outputs), of the type of `x`.
  * @throws {TypeError} If the shapes do not fit.
  */
-export function linear(x: Tensor, affine: LinearAffine): Tensor {
+export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition = {}): Tensor {
   const { weight, bias } = affine;
+  const { residual } = addition;
   const inputs = x.shape.at(-1);
   const [outputs] = weight.shape;
   if (inputs === undefined || outputs === undefined) {
@@ -35,7 +43,8 @@ export function linear(x: Tensor, affine: LinearAffine): Tensor {
   const rows = x.size / Math.max(1, inputs);
   const { tape } = x;
   const { gpu } = tape;
-  const y = tape.alloc([...x.shape.slice(0, -1), outputs]);
+  const y = tape.alloc([...x.shape.slice(0, -1), outputs], x.dtype);
+  if (residual) assertShape(residual, y.shape, "linear() residual");
   matmul(gpu, {
     a: { slice: x.storage },
     b: { slice: weight.storage },
@@ -45,11 +54,13 @@ export function linear(x: Tensor, affine: LinearAffine): Tensor {
     inner: inputs,
     transposeB: true,
     bias: bias?.storage,
+    residual: residual?.storage,
   });
-  return tape.record("linear", y, bias ? [x, weight, bias] : [x, weight], (dy, needs) => {
+  const inputsOf = [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])];
+  return tape.record("linear", y, inputsOf, (dy, needs) => {
     let dx, dweight, dbias: Tensor | undefined;
     if (needs[0]) {
-      dx = tape.alloc(x.shape);
+      dx = tape.alloc(x.shape, x.dtype);
       matmul(gpu, {
         a: { slice: dy.storage },
         b: { slice: weight.storage },
@@ -60,7 +71,7 @@ export function linear(x: Tensor, affine: LinearAffine): Tensor {
       });
     }
     if (needs[1]) {
-      dweight = tape.alloc(weight.shape);
+      dweight = tape.alloc(weight.shape, weight.dtype);
       matmul(gpu, {
         a: { slice: dy.storage },
         b: { slice: x.storage },
@@ -71,17 +82,11 @@ export function linear(x: Tensor, affine: LinearAffine): Tensor {
         transposeA: true,
       });
     }
-    if (needs[2]) {
+    if (bias && needs[2]) {
       dbias = tape.alloc([outputs]);
-      reduce(gpu, "sum", {
-        a: dy.storage,
-        y: dbias.storage,
-        outer: 1,
-        length: rows,
-        inner: outputs,
-      });
+      biasGradient(gpu, { dy: dy.storage, dbias: dbias.storage });
     }
-    return [dx, dweight, dbias];
+    return [dx, dweight, ...(bias ? [dbias] : []), ...(residual ? [dy] : [])];
   });
 }
 
@@ -126,9 +131,10 @@ export class Linear extends Module implements LinearAffine {
    * Applies the map.
    *
    * @param x Shape (…, inputs).
+   * @param addition What is added to the output.
    * @returns Shape (…, outputs).
    */
-  forward(x: Tensor): Tensor {
-    return linear(x, this);
+  forward(x: Tensor, addition: LinearAddition = {}): Tensor {
+    return linear(x, this, addition);
   }
 }

@@ -35,6 +35,18 @@ function linearCase(
   };
 }
 
+/** The same case with a residual. */
+function withResidual(testCase: OpCase, outputs: number): OpCase {
+  const shape = [...testCase.inputs.x!.shape.slice(0, -1), outputs];
+  return {
+    ...testCase,
+    inputs: { ...testCase.inputs, residual: { shape } },
+    run: ({ x, weight, bias, residual }) => linear(x!, { weight: weight!, bias }, { residual }),
+    reference: (inputs) =>
+      Array.from(testCase.reference!(inputs), (value, i) => value + inputs.residual![i]!),
+  };
+}
+
 checkOp("linear()", [
   linearCase("of one row", [20], 13),
   linearCase("over three axes", [2, 9, 20], 13),
@@ -42,6 +54,14 @@ checkOp("linear()", [
   linearCase("to one output", [37, 12], 1),
   linearCase("of many rows", [1100, 8], 12),
   linearCase("in ranges", [70, 68], 132, { bindingLimit: 8192 }),
+  withResidual(linearCase("and a residual", [5, 7, 20], 13), 13),
+  withResidual(linearCase("and a residual in ranges", [70, 68], 132, { bindingLimit: 8192 }), 132),
+  withResidual(
+    linearCase("and a residual of half precision", [9, 16], 24, { half: ["x", "residual"] }),
+    24,
+  ),
+  linearCase("of half precision", [35, 20], 13, { half: ["x"] }),
+  linearCase("of weights of half precision", [35, 32], 24, { half: ["x", "weight"] }),
   {
     name: "without bias",
     inputs: { x: { shape: [9, 20] }, weight: { shape: [13, 20] } },

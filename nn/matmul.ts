@@ -1,7 +1,7 @@
 /** Matrix products of tensors. @module */
 
 import { matmul as launch, type MatrixOperand } from "../kernels/matmul.ts";
-import type { Operand, Tensor } from "./tensor.ts";
+import type { DataType, Operand, Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode matmul}. */
 export interface MatmulOptions {
@@ -14,6 +14,8 @@ export interface MatmulOptions {
 interface Sides {
   transposeA: boolean;
   transposeB: boolean;
+  /** Type of the product. */
+  dtype: DataType;
 }
 
 /**
@@ -22,13 +24,14 @@ interface Sides {
  * @param a Shape (rows, inner) or (batch, rows, inner); the last two swapped with `transposeA`.
  * @param b Shape (inner, columns) or (batch, inner, columns); the last two swapped with `transposeB`.
  * @param options Transpositions.
- * @returns Shape (rows, columns) or (batch, rows, columns).
+ * @returns Shape (rows, columns) or (batch, rows, columns), of the type of `a`; `b` may have another (f32, f16).
  * @throws {TypeError} If the shapes do not fit.
  */
 export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tensor {
   const sides = {
     transposeA: options.transposeA ?? false,
     transposeB: options.transposeB ?? false,
+    dtype: a.dtype,
   };
   const { transposeA, transposeB } = sides;
   const c = product(a, b, sides);
@@ -36,17 +39,17 @@ export function matmul(a: Tensor, b: Tensor, options: MatmulOptions = {}): Tenso
     !needs[0]
       ? undefined
       : transposeA
-      ? product(b, dc, { transposeA: transposeB, transposeB: true })
-      : product(dc, b, { transposeA: false, transposeB: !transposeB }),
+      ? product(b, dc, { ...sides, transposeA: transposeB, transposeB: true })
+      : product(dc, b, { ...sides, transposeA: false, transposeB: !transposeB }),
     !needs[1]
       ? undefined
       : transposeB
-      ? product(dc, a, { transposeA: true, transposeB: transposeA })
-      : product(a, dc, { transposeA: !transposeA, transposeB: false }),
+      ? product(dc, a, { dtype: b.dtype, transposeA: true, transposeB: transposeA })
+      : product(a, dc, { dtype: b.dtype, transposeA: !transposeA, transposeB: false }),
   ]);
 }
 
-function product(a: Tensor, b: Tensor, { transposeA, transposeB }: Sides): Tensor {
+function product(a: Tensor, b: Tensor, { transposeA, transposeB, dtype }: Sides): Tensor {
   const left = matricesOf(a);
   const right = matricesOf(b);
   const rows = transposeA ? left.columns : left.rows;
@@ -63,7 +66,8 @@ function product(a: Tensor, b: Tensor, { transposeA, transposeB }: Sides): Tenso
     );
   }
   const { tape } = a;
-  const c = tape.alloc(a.shape.length === 2 ? [rows, columns] : [left.batch, rows, columns]);
+  const shape = a.shape.length === 2 ? [rows, columns] : [left.batch, rows, columns];
+  const c = tape.alloc(shape, dtype);
   launch(tape.gpu, {
     a: operandOf(a),
     b: operandOf(b),

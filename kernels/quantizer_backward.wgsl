@@ -58,21 +58,22 @@ fn averageEntropyWeights(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
   codeWeights[code] = select(0.0, preciseLog(p + 1e-5) + p / (p + 1e-5), code < params.codes);
 }
 
-// Terms of four codes: p (dzq·E) in `soft`, P weight in `sharp`. A vector past the share repeats its last one, and counts nothing.
-struct Terms { soft: vec4f, sharp: vec4f }
+// Differences of four codes; a vector past the share counts nothing.
+fn differencesAt(row: u32, quad: u32, end: u32) -> vec4f {
+  return select(vec4f(-1e30), differences[row * params.stride + min(quad, end - 1u)], vec4<bool>(quad < end));
+}
 
-fn termsAt(row: u32, quad: u32, end: u32, statistics: vec4f) -> Terms {
-  let column = min(quad, end - 1u);
-  let at = row * params.stride + column;
-  let d = select(vec4f(-1e30), differences[at], vec4<bool>(quad < end));
-  var terms: Terms;
-  if (STRAIGHT_THROUGH) {
-    // Past the last code, where the product is undefined, the probability is 0.
-    let p = decay(d - statistics.y);
-    terms.soft = select(vec4f(), p * products[at], p > vec4f());
-  }
-  if (ENTROPY) { terms.sharp = decay(d * params.inverseTemperature - statistics.z) * weights[column]; }
-  return terms;
+// Terms p (dzq·E) of four codes. Past the last code, where the product is undefined, the probability is 0.
+fn softTerms(row: u32, quad: u32, end: u32, d: vec4f, logSum: f32) -> vec4f {
+  if (!STRAIGHT_THROUGH) { return vec4f(); }
+  let p = decay(d - logSum);
+  return select(vec4f(), p * products[row * params.stride + min(quad, end - 1u)], p > vec4f());
+}
+
+// Loop steps over the vectors of which one has a difference that counts at the entropy's temperature: a software adapter skips loops,
+// but no branches.
+fn stepsNear(a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> u32 {
+  return select(0u, 4u, any(max(max(a, b), max(c, d)) > vec4f(NOTHING / params.inverseTemperature)));
 }
 
 // The sums over the codes that the softmax gradients subtract: Σ p (dzq·E) and Σ P weight, of each lane's share of a row.
@@ -85,30 +86,33 @@ fn sumTerms(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) la
   var soft = vec4f();
   var sharp = vec4f();
   for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
-    let a = termsAt(row, quad, end, statistics);
-    let b = termsAt(row, quad + THREADS, end, statistics);
-    let c = termsAt(row, quad + 2u * THREADS, end, statistics);
-    let d = termsAt(row, quad + 3u * THREADS, end, statistics);
-    soft += (a.soft + b.soft) + (c.soft + d.soft);
-    sharp += (a.sharp + b.sharp) + (c.sharp + d.sharp);
+    let a = differencesAt(row, quad, end);
+    let b = differencesAt(row, quad + THREADS, end);
+    let c = differencesAt(row, quad + 2u * THREADS, end);
+    let d = differencesAt(row, quad + 3u * THREADS, end);
+    soft += (softTerms(row, quad, end, a, statistics.y) + softTerms(row, quad + THREADS, end, b, statistics.y)) +
+      (softTerms(row, quad + 2u * THREADS, end, c, statistics.y) + softTerms(row, quad + 3u * THREADS, end, d, statistics.y));
+    if (ENTROPY) {
+      let steps = stepsNear(a, b, c, d);
+      for (var step = 0u; step < steps; step++) {
+        let at = quad + step * THREADS;
+        let logP = differencesAt(row, at, end) * params.inverseTemperature - statistics.z;
+        sharp += decay(logP) * weights[min(at, end - 1u)];
+      }
+    }
   }
   partialSums[row * params.parts + w.x * THREADS + lane] = vec2f(total(soft), total(sharp));
 }
 
-// The gradient by four logits; `factors` are those of the sample and of the average entropy.
-fn differentiate(row: u32, quad: u32, end: u32, statistics: vec4f, sums: vec2f, factors: vec2f) {
-  let column = min(quad, end - 1u);
-  let at = row * params.stride + column;
-  let d = differences[at];
+// The straight-through gradient by four logits.
+fn differentiate(row: u32, quad: u32, end: u32, d: vec4f, logSum: f32, sum: f32) {
+  let at = row * params.stride + min(quad, end - 1u);
   var y = vec4f();
-  if (STRAIGHT_THROUGH) { y = decay(d - statistics.y) * (dlogits[at] - sums.x); }
-  if (ENTROPY) {
-    let logP = d * params.inverseTemperature - statistics.z;
-    y -= decay(logP) * (factors.x * (logP + statistics.w) + factors.y * (weights[column] - sums.y));
-  }
+  if (STRAIGHT_THROUGH) { y = decay(d - logSum) * (dlogits[at] - sum); }
   if (quad < end) { dlogits[at] = y; }
 }
 
+// The gradient by the logits; `factors` are those of the sample and of the average entropy.
 @compute @workgroup_size(THREADS)
 fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = w.y;
@@ -119,10 +123,23 @@ fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_ind
   var both = vec2f();
   if (ENTROPY) { both = vec2f(factors[0], factors[1]); }
   for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
-    differentiate(row, quad, end, statistics, sums, both);
-    differentiate(row, quad + THREADS, end, statistics, sums, both);
-    differentiate(row, quad + 2u * THREADS, end, statistics, sums, both);
-    differentiate(row, quad + 3u * THREADS, end, statistics, sums, both);
+    let a = differencesAt(row, quad, end);
+    let b = differencesAt(row, quad + THREADS, end);
+    let c = differencesAt(row, quad + 2u * THREADS, end);
+    let d = differencesAt(row, quad + 3u * THREADS, end);
+    differentiate(row, quad, end, a, statistics.y, sums.x);
+    differentiate(row, quad + THREADS, end, b, statistics.y, sums.x);
+    differentiate(row, quad + 2u * THREADS, end, c, statistics.y, sums.x);
+    differentiate(row, quad + 3u * THREADS, end, d, statistics.y, sums.x);
+    if (ENTROPY) {
+      let steps = stepsNear(a, b, c, d);
+      for (var step = 0u; step < steps; step++) {
+        let near = quad + step * THREADS;
+        let logP = differencesAt(row, near, end) * params.inverseTemperature - statistics.z;
+        let y = decay(logP) * (both.x * (logP + statistics.w) + both.y * (weights[min(near, end - 1u)] - sums.y));
+        if (near < end) { dlogits[row * params.stride + near] -= y; }
+      }
+    }
   }
 }
 

@@ -3,7 +3,7 @@
 
 struct Params {
   rows: u32, codes: u32, quads: u32, stride: u32, span: u32, parts: u32, firstCode: u32, firstPart: u32, depth: u32,
-  mostSharpened: u32, accumulate: u32, largeLogit: f32, inverseTemperature: f32, scale: f32,
+  mostSharpened: u32, accumulate: u32, largeLogit: f32, near: f32, inverseTemperature: f32, scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -108,69 +108,79 @@ fn sharpLogit(row: u32, code: u32) -> vec2f {
   return vec2f(rounded, (high - rounded) + fine);
 }
 
-struct Sums { sum: vec4f, sharpSum: vec4f, sharpMoment: vec4f, codes: vec4u }
-
-fn join(a: Sums, b: Sums) -> Sums {
-  return Sums(a.sum + b.sum, a.sharpSum + b.sharpSum, a.sharpMoment + b.sharpMoment, min(a.codes, b.codes));
+// Differences of four codes as they are counted: NONE past the share, and for those that will be sharpened.
+fn counted(d: vec4f, quad: u32, end: u32, sharpened: f32) -> vec4f {
+  return select(d, vec4f(NONE), (d > vec4f(sharpened)) | vec4<bool>(quad >= end));
 }
 
-// Four logits become differences from the maximum and are summed up, but for those that will be sharpened.
-fn subtract(row: u32, quad: u32, end: u32, maximum: f32, near: f32) -> Sums {
+// Four logits become differences from the maximum; NONE past the last code.
+fn subtract(row: u32, quad: u32, end: u32, maximum: f32, sharpened: f32) -> vec4f {
   let at = row * params.stride + min(quad, end - 1u);
-  let codes = codesOf(quad);
-  let d = select(vec4f(NONE), differing[at] - maximum, codes < vec4u(params.codes));
+  let d = select(vec4f(NONE), differing[at] - maximum, codesOf(quad) < vec4u(params.codes));
   if (quad < end) { differing[at] = d; }
-  let counted = select(d, vec4f(NONE), (d > vec4f(near)) | vec4<bool>(quad >= end));
-  let f = decay(counted * params.inverseTemperature);
-  return Sums(decay(counted), f, f * counted, select(vec4u(NO_CODE), codes, counted >= vec4f(-TIE)));
+  return counted(d, quad, end, sharpened);
 }
 
 // Turns logits into differences from the row's maximum, and sums up their exponentials. Where the maximum is large, differences that
 // count at the entropy's temperature are sharpened, as 1 / T amplifies what f32 rounds off: at most `mostSharpened` a lane; where more
-// compete, none matters by itself.
+// compete, none matters by itself. What only differences near 0 take part in stands in loops that mostly do nothing: a software adapter
+// skips no branches.
 @compute @workgroup_size(THREADS)
 fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let row = w.y;
   let begin = params.firstCode / 4u + w.x * params.span;
   let end = min(begin + params.span, params.quads);
   let maximum = largest[row];
-  let near = select(-NONE, NOTHING / params.inverseTemperature, abs(maximum) > params.largeLogit);
-  var sums = Sums(vec4f(), vec4f(), vec4f(), vec4u(NO_CODE));
+  let sharpened = select(-NONE, params.near, abs(maximum) > params.largeLogit);
+  var sum = vec4f();
+  var sharpSum = vec4f();
+  var sharpMoment = vec4f();
+  var firstCodes = vec4u(NO_CODE);
   for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
-    sums = join(sums, join(
-      join(subtract(row, quad, end, maximum, near), subtract(row, quad + THREADS, end, maximum, near)),
-      join(subtract(row, quad + 2u * THREADS, end, maximum, near), subtract(row, quad + 3u * THREADS, end, maximum, near)),
-    ));
+    let a = subtract(row, quad, end, maximum, sharpened);
+    let b = subtract(row, quad + THREADS, end, maximum, sharpened);
+    let c = subtract(row, quad + 2u * THREADS, end, maximum, sharpened);
+    let d = subtract(row, quad + 3u * THREADS, end, maximum, sharpened);
+    sum += (decay(a) + decay(b)) + (decay(c) + decay(d));
+    let steps = select(0u, 4u, any(max(max(a, b), max(c, d)) > vec4f(min(params.near, -TIE))));
+    for (var step = 0u; step < steps; step++) {
+      let at = quad + step * THREADS;
+      let d = counted(differing[row * params.stride + min(at, end - 1u)], at, end, sharpened);
+      let f = decay(d * params.inverseTemperature);
+      sharpSum += f;
+      sharpMoment += f * d;
+      firstCodes = min(firstCodes, select(vec4u(NO_CODE), codesOf(at), d >= vec4f(-TIE)));
+    }
   }
-  let code = min(min(sums.codes.x, sums.codes.y), min(sums.codes.z, sums.codes.w));
-  var state = Statistics(
-    select(0.0, NONE, code == NO_CODE), code, total(sums.sum), total(sums.sharpSum), total(sums.sharpMoment),
-  );
+  let code = min(min(firstCodes.x, firstCodes.y), min(firstCodes.z, firstCodes.w));
+  var state = Statistics(select(0.0, NONE, code == NO_CODE), code, total(sum), total(sharpSum), total(sharpMoment));
   // Of the lane's own differences, in the order of the codes.
-  let cells = select(4u * ((params.span + THREADS - 1u) / THREADS), 0u, near > 0.0);
+  var quad = begin + lane;
+  let last = select(end, 0u, sharpened > 0.0);
   var left = params.mostSharpened;
-  for (var cell = 0u; cell < cells; cell++) {
-    var quad = begin + lane + cell / 4u * THREADS;
-    while (cell < cells && !(quad < end && differing[row * params.stride + min(quad, end - 1u)][cell % 4u] > near)) {
-      cell++;
-      quad = begin + lane + cell / 4u * THREADS;
-    }
-    if (cell < cells) {
-      let at = row * params.stride + quad;
-      let k = 4u * quad + cell % 4u;
-      var d = differing[at][cell % 4u];
-      if (left > 0u) {
-        left--;
-        let logit = sharpLogit(row * params.depth, (k - params.firstCode) * params.depth);
-        d = (logit.x - maximum) + logit.y;
-        differing[at][cell % 4u] = d;
+  while (quad < last) {
+    while (quad < last && all(differing[row * params.stride + min(quad, end - 1u)] <= vec4f(sharpened))) { quad += THREADS; }
+    let at = row * params.stride + min(quad, end - 1u);
+    for (var i = 0u; i < 4u && quad < last; i++) {
+      var d = differing[at][i];
+      if (d > sharpened) {
+        let code = 4u * quad + i;
+        if (left > 0u) {
+          left--;
+          let logit = sharpLogit(row * params.depth, (code - params.firstCode) * params.depth);
+          d = (logit.x - maximum) + logit.y;
+          differing[at][i] = d;
+        }
+        let f = decay(vec4f(d, d * params.inverseTemperature, 0.0, 0.0));
+        let better = d - state.best > TIE;
+        state.best = select(state.best, d, better);
+        state.code = select(state.code, code, better);
+        state.sum += f.x;
+        state.sharpSum += f.y;
+        state.sharpMoment += f.y * d;
       }
-      let f = decay(vec4f(d, d * params.inverseTemperature, 0.0, 0.0));
-      let better = d - state.best > TIE;
-      state = Statistics(
-        select(state.best, d, better), select(state.code, k, better), state.sum + f.x, state.sharpSum + f.y, state.sharpMoment + f.y * d,
-      );
     }
+    quad += THREADS;
   }
   partials[row * params.parts + params.firstPart + w.x * THREADS + lane] = state;
 }
@@ -200,33 +210,32 @@ fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u
   rowEntropies[row] = entropy;
 }
 
-// Probabilities at the entropy's temperature of four codes of a row; a vector past the row repeats its last one.
-fn probabilitiesAt(row: u32, quad: u32, logSum: f32) -> vec4f {
-  return decay(logits[row * params.stride + min(quad, params.quads - 1u)] * params.inverseTemperature - logSum);
-}
+fn differencesAt(row: u32, quad: u32, end: u32) -> vec4f { return logits[min(row, end - 1u) * params.stride + quad]; }
 
 // Sums over a range of rows of the probabilities at the entropy's temperature, by code.
 @compute @workgroup_size(THREADS)
 fn sumProbabilities(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let quad = 4u * THREADS * w.x + lane;
+  let quad = min(THREADS * w.x + lane, params.quads - 1u);
   let begin = w.y * params.span;
   let end = min(begin + params.span, params.rows);
-  var a = vec4f();
-  var b = vec4f();
-  var c = vec4f();
-  var d = vec4f();
-  for (var row = begin; row < end; row++) {
-    let logSum = statisticsOfRows[row].z;
-    a += probabilitiesAt(row, quad, logSum);
-    b += probabilitiesAt(row, quad + THREADS, logSum);
-    c += probabilitiesAt(row, quad + 2u * THREADS, logSum);
-    d += probabilitiesAt(row, quad + 3u * THREADS, logSum);
+  var sum = vec4f();
+  for (var row = begin; row < end; row += 8u) {
+    let most = max(
+      max(
+        max(differencesAt(row, quad, end), differencesAt(row + 1u, quad, end)),
+        max(differencesAt(row + 2u, quad, end), differencesAt(row + 3u, quad, end)),
+      ),
+      max(
+        max(differencesAt(row + 4u, quad, end), differencesAt(row + 5u, quad, end)),
+        max(differencesAt(row + 6u, quad, end), differencesAt(row + 7u, quad, end)),
+      ),
+    );
+    let last = select(row, min(row + 8u, end), any(most > vec4f(params.near)));
+    for (var near = row; near < last; near++) {
+      sum += decay(logits[near * params.stride + quad] * params.inverseTemperature - statisticsOfRows[near].z);
+    }
   }
-  let at = w.y * params.quads + quad;
-  if (quad < params.quads) { averages[at] = a; }
-  if (quad + THREADS < params.quads) { averages[at + THREADS] = b; }
-  if (quad + 2u * THREADS < params.quads) { averages[at + 2u * THREADS] = c; }
-  if (quad + 3u * THREADS < params.quads) { averages[at + 3u * THREADS] = d; }
+  averages[w.y * params.quads + quad] = sum;
 }
 
 // The average probabilities from their sums over ranges of rows.

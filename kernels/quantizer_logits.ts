@@ -9,8 +9,8 @@ import source from "./quantizer_forward.wgsl" with { type: "text" };
 import {
   codeRanges,
   type LogitPlan,
-  QUADS_A_STEP,
   type QuantizerSize,
+  ROWS_A_STEP,
   rowShares,
   sharesOf,
   tokenRanges,
@@ -36,6 +36,7 @@ export interface ForwardParams {
   mostSharpened?: number;
   accumulate?: number;
   largeLogit?: number;
+  near?: number;
   inverseTemperature?: number;
   scale?: number;
 }
@@ -60,6 +61,7 @@ export function forwardParams(given: ForwardParams): Required<ForwardParams> {
     mostSharpened: 0,
     accumulate: 0,
     largeLogit: 0,
+    near: 0,
     inverseTemperature: 1,
     scale: 1,
     ...given,
@@ -71,6 +73,8 @@ const STATISTICS_BYTES = 20;
 /** Rows whose maximum is larger have the logits near it sharpened, where there are entropies. */
 const LARGE_LOGIT = 8;
 const NEVER_LARGE = 1e30;
+/** As in quantizer_shared.wgsl: exponents from which on probabilities count. */
+const NOTHING = -60;
 /** Logits that a lane sharpens of its share of a row, at most. */
 const MOST_SHARPENED = 32;
 
@@ -168,6 +172,7 @@ export function computeDifferences(
             Math.floor((MOST_ITERATIONS / 2) / (2 * dimensions)),
           ),
           largeLogit: entropyTemperature === undefined ? NEVER_LARGE : LARGE_LOGIT,
+          near: NOTHING * (entropyTemperature ?? 0),
           inverseTemperature,
         }),
         workgroups: [count / gpu.threads, rows],
@@ -224,13 +229,14 @@ export function addProbabilities(
   block: LogitBlock,
   buffers: { rowStatistics: Slice; average: Slice },
 ): void {
-  const { plan, codes } = operands;
+  const { plan, codes, entropyTemperature = 1 } = operands;
   const { quads, stride } = plan;
-  const groups = Math.ceil(quads / (QUADS_A_STEP * gpu.threads));
+  const groups = Math.ceil(quads / gpu.threads);
   const ranges = tokenRanges(gpu, block.range.count, { vector: 16, scratch: [16 * stride] });
   for (const range of ranges) {
     const tokens = { start: block.range.start + range.start, count: range.count };
-    const step = Math.ceil(range.count * quads * 16 / gpu.maxBindingBytes);
+    const step = Math.ceil(range.count * quads * 16 / gpu.maxBindingBytes / ROWS_A_STEP) *
+      ROWS_A_STEP;
     const { count, span } = sharesOf(gpu, { count: range.count, step, groups });
     const averages = gpu.acquire(16 * count * quads, "partial sums of probabilities");
     gpu.run(quantizerKernel, "sumProbabilities", {
@@ -244,7 +250,8 @@ export function addProbabilities(
         quads,
         stride,
         span,
-        inverseTemperature: 1 / (operands.entropyTemperature ?? 1),
+        near: NOTHING * entropyTemperature,
+        inverseTemperature: 1 / entropyTemperature,
       }),
       workgroups: [groups, count],
     });

@@ -124,8 +124,10 @@ const SOFTWARE_WORKGROUPS = 16;
 const GPU_WORKGROUPS = 1024;
 /** A lane adds up at most this many terms in a chain: longer chains lose digits. */
 const LONGEST_CHAIN = 256;
-/** Vectors of four that a lane takes at a time. */
-export const QUADS_A_STEP = 4;
+/** Vectors of four of a row that a lane takes at a time. */
+const QUADS_A_STEP = 4;
+/** Rows that a lane takes at a time where it sums over rows. */
+export const ROWS_A_STEP = 8;
 
 /**
  * Divides a loop among workgroups: into as many parts as keep the adapter busy, none with long chains of additions.

@@ -65,7 +65,7 @@ function logitGradients(
   dlogits: Slice,
 ): void {
   const { plan, dimensions, dzq, entropy } = options;
-  const { quads, stride } = plan;
+  const { stride } = plan;
   if (dzq) {
     matmul(gpu, {
       a: { slice: sliceRows(dzq, block.range, 4 * dimensions) },
@@ -77,8 +77,8 @@ function logitGradients(
       transposeB: true,
     });
   }
-  const shares = rowShares(gpu, block.range.count, quads);
-  const parts = shares.count * gpu.threads;
+  const shares = rowShares(gpu, block.range.count, plan);
+  const parts = shares.count * plan.threads;
   const scratch = [16 * stride, 8 * parts];
   for (const range of tokenRanges(gpu, block.range.count, { vector: 16, scratch })) {
     const tokens = { start: block.range.start + range.start, count: range.count };
@@ -86,8 +86,7 @@ function logitGradients(
     const partialSums = gpu.acquire(8 * parts * range.count, "partial sums over the codes");
     const pass = {
       rows: range.count,
-      quads,
-      stride,
+      plan,
       shares,
       inverseTemperature: 1 / (options.entropyTemperature ?? 1),
       differences: sliceRows(block.differences, range, 16 * stride),

@@ -124,6 +124,7 @@ export function computeDifferences(
   statistics: TokenStatistics,
 ): void {
   const { plan, codes, dimensions } = operands;
+  const { threads } = plan;
   matmul(gpu, {
     a: { slice: sliceRows(operands.z, block.range, 4 * dimensions) },
     b: { slice: operands.codebook },
@@ -135,8 +136,11 @@ export function computeDifferences(
   });
   const ranges = codeRanges(gpu, operands);
   // Shares of one size for all ranges of codes, the last of which may be shorter.
-  const { span } = rowShares(gpu, block.range.count, Math.ceil(ranges[0]!.count / 4));
-  const partsOf = (quads: number): number => Math.ceil(quads / span) * gpu.threads;
+  const { span } = rowShares(gpu, block.range.count, {
+    quads: Math.ceil(ranges[0]!.count / 4),
+    threads,
+  });
+  const partsOf = (quads: number): number => Math.ceil(quads / span) * threads;
   const parts = ranges.reduce((sum, { count }) => sum + partsOf(Math.ceil(count / 4)), 0);
   const vector = 4 * dimensions;
   const scratch = [16 * plan.stride, parts * STATISTICS_BYTES];
@@ -147,7 +151,7 @@ export function computeDifferences(
     const partials = gpu.acquire(rows * parts * STATISTICS_BYTES, "statistics of tokens");
     const logits = sliceRows(block.differences, range, 16 * plan.stride);
     const sizes = { rows, codes, stride: plan.stride, span, depth: dimensions };
-    findMaxima(gpu, { logits, maxima, partMaxima: partials }, { ...sizes, quads: plan.quads });
+    findMaxima(gpu, { logits, maxima, partMaxima: partials }, { ...plan, rows, codes, span });
     const { entropyTemperature } = operands;
     const inverseTemperature = 1 / (entropyTemperature ?? 1);
     let firstPart = 0;
@@ -175,7 +179,8 @@ export function computeDifferences(
           near: NOTHING * (entropyTemperature ?? 0),
           inverseTemperature,
         }),
-        workgroups: [count / gpu.threads, rows],
+        constants: { THREADS: threads },
+        workgroups: [count / threads, rows],
       });
       firstPart += count;
     }
@@ -198,20 +203,22 @@ export function computeDifferences(
 function findMaxima(
   gpu: Gpu,
   buffers: { logits: Slice; maxima: Slice; partMaxima: Slice },
-  sizes: { rows: number; codes: number; quads: number; stride: number; span: number },
+  sizes: LogitPlan & { rows: number; codes: number; span: number },
 ): void {
   const { logits, maxima, partMaxima } = buffers;
-  const shares = Math.ceil(sizes.quads / sizes.span);
-  const params = forwardParams({ ...sizes, parts: shares * gpu.threads });
+  const { threads, rows, codes, quads, stride, span } = sizes;
+  const shares = Math.ceil(quads / span);
+  const params = forwardParams({ rows, codes, quads, stride, span, parts: shares * threads });
   gpu.run(quantizerKernel, "maximaOfShares", {
     buffers: { logits, partMaxima },
     params,
-    workgroups: [shares, sizes.rows],
+    constants: { THREADS: threads },
+    workgroups: [shares, rows],
   });
   gpu.run(quantizerKernel, "mergeMaxima", {
     buffers: { maximaOfParts: partMaxima, maxima },
     params,
-    threads: sizes.rows,
+    threads: rows,
   });
 }
 
@@ -230,8 +237,8 @@ export function addProbabilities(
   buffers: { rowStatistics: Slice; average: Slice },
 ): void {
   const { plan, codes, entropyTemperature = 1 } = operands;
-  const { quads, stride } = plan;
-  const groups = Math.ceil(quads / gpu.threads);
+  const { quads, stride, threads } = plan;
+  const groups = Math.ceil(quads / threads);
   const ranges = tokenRanges(gpu, block.range.count, { vector: 16, scratch: [16 * stride] });
   for (const range of ranges) {
     const tokens = { start: block.range.start + range.start, count: range.count };
@@ -253,6 +260,7 @@ export function addProbabilities(
         near: NOTHING * entropyTemperature,
         inverseTemperature: 1 / entropyTemperature,
       }),
+      constants: { THREADS: threads },
       workgroups: [groups, count],
     });
     gpu.run(quantizerKernel, "mergeAverages", {

@@ -19,6 +19,8 @@ export const LOGIT_BYTES = 320 * 2 ** 20;
 
 /** How the logits of a quantization are laid out and divided. */
 export interface LogitPlan {
+  /** Lanes of a workgroup of the passes over the logits. */
+  threads: number;
   /** Vectors of four logits that hold a row. */
   quads: number;
   /** Vectors of four from one row to the next. */
@@ -42,9 +44,15 @@ const MOST_ROWS = MOST_ITERATIONS / 2;
  * @param size Extents.
  * @param byteBudget Bytes of a block's logits, and of the logits kept, at most; but a block has at least as many tokens as aligned
  * bindings need.
+ * @param threads Lanes of a workgroup; tests try others than the adapter's own.
  * @returns The plan.
  */
-export function logitPlan(gpu: Gpu, size: QuantizerSize, byteBudget: number): LogitPlan {
+export function logitPlan(
+  gpu: Gpu,
+  size: QuantizerSize,
+  byteBudget: number,
+  threads: number = gpu.threads,
+): LogitPlan {
   const quads = Math.ceil(size.codes / 4);
   const stride = quads + (quads % CACHE_QUADS === 0 ? PADDING_QUADS : 0);
   const { offsetAlignment } = gpu;
@@ -63,7 +71,7 @@ export function logitPlan(gpu: Gpu, size: QuantizerSize, byteBudget: number): Lo
     if (bytes > byteBudget) break;
     kept++;
   }
-  return { quads, stride, blocks, kept };
+  return { threads, quads, stride, blocks, kept };
 }
 
 /**
@@ -153,9 +161,13 @@ export function sharesOf(
  *
  * @param gpu The device.
  * @param rows Rows.
- * @param quads Vectors of a row.
+ * @param work `quads`: vectors of a row; `threads`: lanes of a workgroup.
  * @returns The shares.
  */
-export function rowShares(gpu: Gpu, rows: number, quads: number): Shares {
-  return sharesOf(gpu, { count: quads, step: QUADS_A_STEP * gpu.threads, groups: rows });
+export function rowShares(
+  gpu: Gpu,
+  rows: number,
+  { quads, threads }: { quads: number; threads: number },
+): Shares {
+  return sharesOf(gpu, { count: quads, step: QUADS_A_STEP * threads, groups: rows });
 }

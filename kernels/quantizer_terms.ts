@@ -4,7 +4,13 @@ import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import source from "./quantizer_backward.wgsl" with { type: "text" };
-import { codeRanges, type QuantizerSize, type Shares, tokenRanges } from "./quantizer_plan.ts";
+import {
+  codeRanges,
+  type LogitPlan,
+  type QuantizerSize,
+  type Shares,
+  tokenRanges,
+} from "./quantizer_plan.ts";
 import shared from "./quantizer_shared.wgsl" with { type: "text" };
 import { type Slice, sliceRows, splitRows } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
@@ -120,9 +126,8 @@ export function prepareEntropyGradients(
 export interface GradientPass {
   /** Tokens. */
   rows: number;
-  /** Vectors of four logits of a row, and from one row to the next. */
-  quads: number;
-  stride: number;
+  /** How logits are laid out. */
+  plan: LogitPlan;
   /** How workgroups share a row. */
   shares: Shares;
   /** 1 / T. */
@@ -139,12 +144,17 @@ export interface GradientPass {
   entropy: { coefficients: Slice; codeWeights: Slice } | undefined;
 }
 
-function passConstants({ entropy, straightThrough }: GradientPass): Record<string, number> {
-  return { ENTROPY: entropy ? 1 : 0, STRAIGHT_THROUGH: straightThrough ? 1 : 0 };
+function passConstants({ plan, entropy, straightThrough }: GradientPass): Record<string, number> {
+  return {
+    THREADS: plan.threads,
+    ENTROPY: entropy ? 1 : 0,
+    STRAIGHT_THROUGH: straightThrough ? 1 : 0,
+  };
 }
 
 function passParams(pass: GradientPass, parts: number): Required<BackwardParams> {
-  const { rows, quads, stride, shares, inverseTemperature } = pass;
+  const { rows, shares, inverseTemperature } = pass;
+  const { quads, stride } = pass.plan;
   return params({ rows, quads, stride, span: shares.span, parts, inverseTemperature });
 }
 
@@ -166,7 +176,7 @@ export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void
       products: pass.dlogits,
       partialSums,
     },
-    params: passParams(pass, shares.count * gpu.threads),
+    params: passParams(pass, shares.count * pass.plan.threads),
     constants: passConstants(pass),
     workgroups: [shares.count, pass.rows],
   });

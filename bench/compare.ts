@@ -12,7 +12,7 @@ export type Measurement =
     ms: number;
     /** Median milliseconds of the processors. */
     processorMs: number;
-    /** Milliseconds of the first run, compilation included. */
+    /** Milliseconds of the first run, compilation and reading of the result included. */
     firstMs: number;
     /** Timed batches: fewer than the rounds where one takes long. */
     rounds: number;
@@ -53,9 +53,12 @@ const BATCH_MS = 150;
 const MOST_REPETITIONS = 512;
 /** A subject gets fewer rounds in a case where all of them would take longer than this. */
 const CASE_MS = 15_000;
-/** No request may take longer; the engine, without which there is no line, may. */
-const LIMIT_MS = 45_000;
+/** The engine, without which there is no line, may take this long for a request. */
 const OUR_LIMIT_MS = 600_000;
+/** A peer may take this long, or so many times as long as the engine for the first run. */
+const LIMIT_MS = 60_000, LIMIT_FACTOR = 40;
+/** A first run of this length is a measurement: compilation is next to nothing of it. */
+const LONG_MS = 30_000;
 
 /** A subject, what it has measured of the open case, and how often it repeats. */
 interface Runner {
@@ -65,7 +68,7 @@ interface Runner {
 
 interface Plan {
   runner: Runner;
-  firstMs: number;
+  first: Timing;
   repetitions: number;
   rounds: number;
   times: Timing[];
@@ -77,6 +80,7 @@ export class Comparison implements AsyncDisposable {
   readonly absent: Record<string, string> = {};
   readonly #runners: Runner[] = [];
   readonly #options: ComparisonOptions;
+  #limitMs = LIMIT_MS;
 
   private constructor(options: ComparisonOptions) {
     this.#options = options;
@@ -135,7 +139,8 @@ export class Comparison implements AsyncDisposable {
         const wrong = expected && difference(result, expected, tolerance);
         if (wrong) throw new Error(wrong);
         expected ??= result;
-        await this.#calibrate(plan);
+        if (name === OURS) this.#limitMs = Math.max(LIMIT_MS, LIMIT_FACTOR * plan.first.ms);
+        await this.#calibrate(plan, wanted);
         plans.push(plan);
       } catch (error) {
         measurements[name] = { reason: await this.#forgive(runner, error) };
@@ -177,21 +182,27 @@ export class Comparison implements AsyncDisposable {
     const { folder } = this.#options;
     const timing = await runner.process.ask(
       { do: "open", case: wanted, folder, constants: CONSTANTS },
-      limitOf(runner),
+      this.#limitOf(runner),
     );
-    return { runner, firstMs: timing?.ms ?? NaN, repetitions: 1, rounds: 1, times: [] };
+    if (!timing) throw new Error("expected times, found none");
+    return { runner, first: timing, repetitions: 1, rounds: 1, times: [] };
   }
 
   async #result(runner: Runner): Promise<Float32Array> {
     const file = `${this.#options.folder}/result.f32`;
-    await processOf(runner).ask({ do: "result", file }, limitOf(runner));
+    await processOf(runner).ask({ do: "result", file }, this.#limitOf(runner));
     const bytes = await Deno.readFile(file);
     await Deno.remove(file);
     return new Float32Array(bytes.buffer);
   }
 
   /** Finds the repetitions of a batch and the rounds. */
-  async #calibrate(plan: Plan): Promise<void> {
+  async #calibrate(plan: Plan, { operation }: Case): Promise<void> {
+    // The first run of a model may be several repetitions.
+    if (plan.first.ms > LONG_MS && operation.kind !== "model") {
+      plan.times.push(plan.first);
+      return;
+    }
     for (;;) {
       const timing = await this.#time(plan.runner, plan.repetitions);
       const batch = timing.ms * plan.repetitions;
@@ -206,13 +217,17 @@ export class Comparison implements AsyncDisposable {
   }
 
   async #time(runner: Runner, repetitions: number): Promise<Timing> {
-    const timing = await processOf(runner).ask({ do: "run", repetitions }, limitOf(runner));
+    const timing = await processOf(runner).ask({ do: "run", repetitions }, this.#limitOf(runner));
     if (!timing) throw new Error("expected times, found none");
     return timing;
   }
 
   async #close(runner: Runner): Promise<void> {
-    await processOf(runner).ask({ do: "close" }, limitOf(runner));
+    await processOf(runner).ask({ do: "close" }, this.#limitOf(runner));
+  }
+
+  #limitOf({ command }: Runner): number {
+    return command.name === OURS ? OUR_LIMIT_MS : this.#limitMs;
   }
 
   /** Makes a subject ready for the next case after a failure; says why it failed. */
@@ -229,18 +244,14 @@ function processOf({ process, command }: Runner): SubjectProcess {
   return process;
 }
 
-function limitOf({ command }: Runner): number {
-  return command.name === OURS ? OUR_LIMIT_MS : LIMIT_MS;
-}
-
 function summarize(plan: Plan, ours: readonly Timing[]): Measurement {
-  const { times, firstMs } = plan;
+  const { times, first } = plan;
   const ratio = (of: (timing: Timing) => number): number =>
     median(times.map((timing, round) => of(timing) / of(ours[Math.min(round, ours.length - 1)]!)));
   return {
     ms: median(times.map(({ ms }) => ms)),
     processorMs: median(times.map(({ processorMs }) => processorMs)),
-    firstMs,
+    firstMs: first.ms,
     rounds: times.length,
     ratio: ratio(({ ms }) => ms),
     processorRatio: ratio(({ processorMs }) => processorMs),

@@ -5,6 +5,7 @@ for: none of it computes. The perceptual network is VGG16 at the widths and with
 """
 
 import importlib
+import importlib.machinery
 import json
 import os
 import resource
@@ -23,7 +24,7 @@ GROUP_NORM_EPSILON = 1e-6
 # Of the published tokenizer and transformer: configs/IBQ/gpu/imagenet_ibqgan_16384.yaml and imagenet_conditional_llama_B.yaml.
 PUBLISHED_SIZES = dict(double_z=False, z_channels=256, resolution=256, in_channels=3, out_ch=3, ch=128,
                        ch_mult=[1, 1, 2, 2, 4], num_res_blocks=4, attn_resolutions=[16], dropout=0.0)
-GPT_B = dict(vocab_size=16384, block_size=256, n_layer=16, n_head=16, n_embd=1024, cond_dim=1024, resid_dropout_p=0.1,
+GPT_B = dict(vocab_size=16384, n_layer=16, n_head=16, n_embd=1024, cond_dim=1024, resid_dropout_p=0.1,
              ffn_dropout_p=0.1, token_drop=0.1, drop_path_rate=0.0, alng=1e-3, class_num=1000)
 
 
@@ -31,6 +32,8 @@ def stand_in():
     """Makes the reference importable without what it does not need here."""
     def module(name, **values):
         made = types.ModuleType(name)
+        # PyTorch looks for some of them and asks where they came from.
+        made.__spec__ = importlib.machinery.ModuleSpec(name, None)
         made.__dict__.update(values)
         sys.modules[name] = made
         return made
@@ -107,7 +110,6 @@ def tokenizer(sizes, codes, dimensions, loss, **options):
 
 
 def open_published(model, folder):
-    from src.IBQ.modules.vqvae.quantize import IndexPropagationQuantize  # noqa: F401  (imported here for its errors)
     ibq = tokenizer(PUBLISHED_SIZES, 16384, 256, {"target": "src.IBQ.modules.losses.vqperceptual.DummyLoss"},
                     learning_rate=1e-4, entropy_temperature=0.01, beta=0.25, use_ema=False).eval()
     tensors, _ = read_safetensors(model_file(folder, model))
@@ -218,7 +220,7 @@ def open_step(folder, step):
 
 def open_sampling(folder, sampling):
     from src.IBQ.modules.transformer.llama import GPT, sample_IBQ
-    gpt = GPT(**GPT_B).eval()
+    gpt = GPT(block_size=sampling["tokens"], **GPT_B).eval()
     tensors, _ = read_safetensors(model_file(folder, "sample GPT-B"))
     load(gpt, tensors)
     del tensors
@@ -260,16 +262,17 @@ def clock(repetitions, body):
 
 
 def handle(request, opened):
+    """Answers a request of bench/protocol.ts."""
     if request["do"] == "open":
-        opened["case"] = None
-        opened["case"] = open_case(request["case"], request["folder"], request["constants"])
-        return {"ok": True, "timing": clock(1, opened["case"].run)}
+        opened.clear()
+        opened["case"] = case = open_case(request["case"], request["folder"], request["constants"])
+        return {"ok": True, "timing": clock(1, lambda _: opened.update(result=case.result()))}
     if request["do"] == "result":
-        opened["case"].result().detach().numpy().astype(np.float32).tofile(request["file"])
+        opened.pop("result").detach().numpy().astype(np.float32).tofile(request["file"])
         return {"ok": True}
     if request["do"] == "run":
         return {"ok": True, "timing": clock(request["repetitions"], opened["case"].run)}
-    opened["case"] = None
+    opened.clear()
     return {"ok": True}
 
 
@@ -285,7 +288,7 @@ def main():
         answers.flush()
 
     say({"name": "PyTorch CPU", "version": torch.__version__, "adapter": f"{THREADS} processors"})
-    opened = {"case": None}
+    opened = {}
     for line in sys.stdin:
         try:
             say(handle(json.loads(line), opened))

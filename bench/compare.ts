@@ -44,6 +44,8 @@ export interface ComparisonOptions {
   readonly rounds: number;
   /** Folder for results and for the files of whole models. */
   readonly folder: string;
+  /** How long a peer may take for a request, in milliseconds, if 40 times our first run is not longer. Default a minute. */
+  readonly limitMs?: number;
 }
 
 /** Name of the engine among the subjects. */
@@ -80,10 +82,11 @@ export class Comparison implements AsyncDisposable {
   readonly absent: Record<string, string> = {};
   readonly #runners: Runner[] = [];
   readonly #options: ComparisonOptions;
-  #limitMs = LIMIT_MS;
+  #limitMs: number;
 
   private constructor(options: ComparisonOptions) {
     this.#options = options;
+    this.#limitMs = options.limitMs ?? LIMIT_MS;
   }
 
   /**
@@ -139,7 +142,10 @@ export class Comparison implements AsyncDisposable {
         const wrong = expected && difference(result, expected, tolerance);
         if (wrong) throw new Error(wrong);
         expected ??= result;
-        if (name === OURS) this.#limitMs = Math.max(LIMIT_MS, LIMIT_FACTOR * plan.first.ms);
+        if (name === OURS) {
+          const { limitMs = LIMIT_MS } = this.#options;
+          this.#limitMs = Math.max(limitMs, LIMIT_FACTOR * plan.first.ms);
+        }
         await this.#calibrate(plan, wanted);
         plans.push(plan);
       } catch (error) {

@@ -206,7 +206,7 @@ export function markdown(results: Results): string {
 }
 
 /**
- * Writes Markdown into a file: between its two markers, or as the whole file if it has none.
+ * Writes Markdown into a file, formatted: between its two markers, or as the whole file if it has none.
  *
  * @param file The file.
  * @param text What to write.
@@ -224,4 +224,5 @@ export async function writeMarkdown(file: string, text: string): Promise<void> {
     if (!(error instanceof Deno.errors.NotFound)) throw error;
   }
   await Deno.writeTextFile(file, `${before}${BEGIN}\n\n${text}\n\n${END}${after}`);
+  await new Deno.Command(Deno.execPath(), { args: ["fmt", "--quiet", file] }).output();
 }

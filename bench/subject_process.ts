@@ -95,8 +95,7 @@ export class SubjectProcess implements AsyncDisposable {
       line = { done: true, value: undefined };
     }
     if (line === undefined || line.done) {
-      kill(this.#child);
-      const { code, signal } = await this.#child.status;
+      const { code, signal } = await this.#end();
       throw new SubjectError(
         line === undefined
           ? `no result within ${Math.round(limitMs / 1000)} s`
@@ -113,10 +112,16 @@ export class SubjectProcess implements AsyncDisposable {
   /** Ends the process. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writer.close().catch(() => {});
-    const ended = await within(this.#child.status, 2000);
-    if (ended === undefined) kill(this.#child);
-    await this.#child.status;
+    await within(this.#child.status, 2000);
+    await this.#end();
+  }
+
+  async #end(): Promise<Deno.CommandStatus> {
+    kill(this.#child);
+    const status = await this.#child.status;
+    await this.#writer.abort().catch(() => {});
     await this.#lines.return(undefined);
+    return status;
   }
 }
 

@@ -1,177 +1,117 @@
-/** Launchers of attention.wgsl and the products around it: softmax(q·kᵀ·scale)·v over heads of strided arrays. @module */
+/** Attention: softmax(q·kᵀ·scale)·v over heads of strided arrays, and its gradients, in the form that suits the adapter. @module */
 
-import source from "./attention.wgsl" with { type: "text" };
-import common from "./common.wgsl" with { type: "text" };
+import { attendInBlocks, attendInBlocksBackward, type BlockPlan } from "./attention_blocks.ts";
+import dotsSource from "./attention_dots.wgsl" with { type: "text" };
+import type {
+  AttentionBuffers,
+  AttentionGradients,
+  AttentionRule,
+  AttentionSizes,
+} from "./attention_heads.ts";
+import { attendInTiles, attendInTilesBackward, LARGEST_TILED_HEAD } from "./attention_tiles.ts";
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
-import { lanesFor } from "./lanes.ts";
-import lanes from "./lanes.wgsl" with { type: "text" };
-import { matmul, type MatrixOperand } from "./matmul.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
-import special from "./special.wgsl" with { type: "text" };
+import { definePackedKernel, packFor } from "./pack.ts";
+import { elementBytes, sliceRows, splitRows } from "./slice.ts";
 
-const kernel = defineKernel("attention", common, special, lanes, source);
+export type {
+  AttentionBuffers,
+  AttentionDropout,
+  AttentionGradients,
+  AttentionRule,
+  AttentionSizes,
+  HeadsArray,
+} from "./attention_heads.ts";
 
-/** Sizes of an attention. */
-export interface AttentionSizes {
-  /** Images. */
-  batch: number;
-  /** Queries an image. */
-  queries: number;
-  /** Keys and values that are read of each image. */
-  keys: number;
-  /** Query heads. */
-  heads: number;
-  /** Key and value heads; divides `heads`. */
-  kvHeads: number;
-  /** Elements a head. */
-  headDim: number;
+const dotsKernels = definePackedKernel("attention_dots", dotsSource);
+
+/** How an attention runs. */
+export interface AttentionPlan extends BlockPlan {
+  /**
+   * `blocks`: matrix products over blocks of rows of scores, within a budget of memory; `tiles`: one kernel with its scores in
+   * workgroup memory. Default: `blocks` on a software adapter, for few queries, and for heads that `tiles` does not take.
+   */
+  form?: "blocks" | "tiles" | undefined;
 }
 
-/** Heads in memory: (batch, tokens, heads, headDim), of which the first tokens may be all that is used. */
-export interface HeadsArray {
-  /** The elements. */
-  slice: Slice;
-  /** Tokens an image has room for. */
-  tokens: number;
-}
+/** Sizes, rule and plan of an attention. */
+export type AttentionSettings = AttentionSizes & AttentionRule & AttentionPlan;
 
-/** Which keys a query sees. */
-export interface MaskOptions {
-  /** Whether query i sees the keys 0 … i + `diagonal` only. */
-  causal: boolean;
-  /** Keys before the one at the first query's own position. Default 0. */
-  diagonal?: number;
-  /** Invocations that share a row, a power of two; default by adapter. */
-  lanes?: number;
-}
+/** Fewer queries leave most lanes of a tile idle. */
+const FEWEST_TILED_QUERIES = 16;
 
-/** The three kinds of product between heads and rows of scores. */
-export type HeadProduct = "scores" | "rows" | "columns";
-
-/**
- * Multiplies heads for each image and head: `scores = alpha x·yᵀ`, `rows: x = alpha scores·y`, or `columns: y = alpha scoresᵀ·x`, with
- * x of the queries' side, y of the keys' side. Several query heads share a key head: what goes to the keys' side is their sum.
- *
- * @param gpu The device.
- * @param product What is computed.
- * @param options `x`: (batch, queries, heads, headDim); `y`: (batch, keys, kvHeads, headDim); `scores`: (batch, heads, queries, keys);
- * `alpha`: factor, default 1; sizes.
- */
-export function multiplyHeads(
-  gpu: Gpu,
-  product: HeadProduct,
-  options: AttentionSizes & { x: HeadsArray; y: HeadsArray; scores: Slice; alpha?: number },
-): void {
-  const { batch, queries, keys, heads, kvHeads, headDim, scores, alpha = 1 } = options;
-  const group = heads / kvHeads;
-  for (let member = 0; member < group; member++) {
-    const x: MatrixOperand = {
-      slice: options.x.slice,
-      offset: member * headDim,
-      rowStride: heads * headDim,
-      batchStrides: [options.x.tokens * heads * headDim, group * headDim],
-    };
-    const y: MatrixOperand = {
-      slice: options.y.slice,
-      rowStride: kvHeads * headDim,
-      batchStrides: [options.y.tokens * kvHeads * headDim, headDim],
-    };
-    const s: MatrixOperand = {
-      slice: scores,
-      offset: member * queries * keys,
-      rowStride: keys,
-      batchStrides: [heads * queries * keys, group * queries * keys],
-    };
-    const shared = { alpha, batch: [batch, kvHeads] } as const;
-    if (product === "scores") {
-      matmul(gpu, {
-        ...shared,
-        a: x,
-        b: y,
-        c: s,
-        rows: queries,
-        columns: keys,
-        inner: headDim,
-        transposeB: true,
-      });
-    } else if (product === "rows") {
-      matmul(gpu, { ...shared, a: s, b: y, c: x, rows: queries, columns: headDim, inner: keys });
-    } else {
-      matmul(gpu, {
-        ...shared,
-        a: s,
-        b: x,
-        c: y,
-        rows: keys,
-        columns: headDim,
-        inner: queries,
-        transposeA: true,
-        accumulate: member > 0,
-      });
-    }
+function formOf(gpu: Gpu, options: AttentionSettings, types: Set<boolean>): "blocks" | "tiles" {
+  const { form, queries, headDim } = options;
+  const possible = headDim % 4 === 0 && headDim <= LARGEST_TILED_HEAD && types.size === 1;
+  if (form === "tiles" && !possible) {
+    throw new RangeError(
+      `Cannot run attention in tiles: expected heads of one type and of a multiple of 4 elements, at most ${LARGEST_TILED_HEAD}, found ${headDim}`,
+    );
   }
+  return form ??
+    (possible && !gpu.adapter.software && queries >= FEWEST_TILED_QUERIES ? "tiles" : "blocks");
 }
 
 /**
- * Turns scores into probabilities in place: a softmax over the keys that each query sees, 0 for the others.
+ * Computes the output of an attention and, for the backward pass, the logarithms of the sums that its softmax divided by. No array of
+ * queries by keys of all heads is made but within the budget of the plan.
  *
  * @param gpu The device.
- * @param options `scores`: (batch, heads, queries, keys); sizes and mask.
+ * @param buffers What is read and written.
+ * @param options Sizes, rule and plan.
+ * @throws {RangeError} If the wanted form does not take the heads.
  */
-export function softmaxScores(
+export function attentionForward(
   gpu: Gpu,
-  options: AttentionSizes & MaskOptions & { scores: Slice },
+  buffers: AttentionBuffers,
+  options: AttentionSettings,
 ): void {
-  launch(gpu, "softmax", { scores: options.scores }, options);
+  const { query, key, value } = buffers;
+  const types = new Set([query, key, value].map(({ slice }) => slice.half ?? false));
+  const attend = formOf(gpu, options, types) === "tiles" ? attendInTiles : attendInBlocks;
+  attend(gpu, buffers, options);
 }
 
 /**
- * Turns the gradient of the probabilities into that of the scores.
+ * Computes the gradients of an attention. The scores are computed again. Deterministic.
  *
  * @param gpu The device.
- * @param options `probabilities`, their `gradients` and `dscores`, the result: (batch, heads, queries, keys); sizes and mask.
+ * @param buffers What forward read and wrote, the gradient of its output, and the gradients, which are written. Those of tokens that
+ * were not read become 0.
+ * @param options Sizes, rule and plan, as forward.
  */
-export function softmaxScoresBackward(
+export function attentionBackward(
   gpu: Gpu,
-  options: AttentionSizes & MaskOptions & Record<"probabilities" | "gradients" | "dscores", Slice>,
+  buffers: AttentionBuffers & Omit<AttentionGradients, "dots">,
+  options: AttentionSettings,
 ): void {
-  const { probabilities, gradients, dscores } = options;
-  launch(gpu, "softmax_backward", { probabilities, gradients, dscores }, options);
+  const { batch, queries, keys, heads } = options;
+  const { query, key, value, y, dy, dkey, dvalue } = buffers;
+  const dots = gpu.acquire(4 * batch * queries * heads, "products of outputs and gradients");
+  outputDots(gpu, { y: y.slice, dy: dy.slice, dots }, options);
+  if (keys < dkey.tokens) { for (const { slice } of [dkey, dvalue]) gpu.clear(slice); }
+  const types = new Set([query, key, value].map(({ slice }) => slice.half ?? false));
+  const attend = formOf(gpu, options, types) === "tiles"
+    ? attendInTilesBackward
+    : attendInBlocksBackward;
+  attend(gpu, { ...buffers, dots }, options);
+  gpu.release(dots);
 }
 
-/** How often a row is walked over, and a little for the loop over its chunks. */
-const WALKS = 3.1;
-
-function launch(
+/** Sums of the outputs times their gradients, a number a query and head. */
+function outputDots(
   gpu: Gpu,
-  entryPoint: string,
-  buffers: Record<string, Slice>,
-  options: AttentionSizes & MaskOptions,
+  buffers: Record<"y" | "dy" | "dots", AttentionBuffers["logSums"]>,
+  { batch, queries, heads, headDim }: AttentionSizes,
 ): void {
-  const { batch, heads, queries, keys, causal, diagonal = 0 } = options;
-  const ranges = splitRows(gpu, batch * heads * queries, {
-    rowBytes: [4 * keys],
-    operation: `attention.${entryPoint}`,
-  });
-  for (const range of ranges) {
-    gpu.run(kernel, entryPoint, {
-      buffers: Object.fromEntries(
-        Object.entries(buffers).map(([name, slice]) => [name, sliceRows(slice, range, 4 * keys)]),
-      ),
-      params: {
-        rows: range.count,
-        first_row: range.start,
-        queries,
-        keys,
-        causal: causal ? 1 : 0,
-        diagonal,
-      },
-      ...lanesFor(gpu, range.count, {
-        iterations: WALKS * keys,
-        operation: `attention.${entryPoint}`,
-        lanes: options.lanes,
-      }),
+  const { y, dy, dots } = buffers;
+  const { kernel, packs } = packFor(dotsKernels, headDim);
+  const bytes = elementBytes(y) * headDim;
+  const operation = "attention_dots.output_dots";
+  for (const range of splitRows(gpu, batch * queries * heads, { rowBytes: [bytes], operation })) {
+    gpu.run(kernel, "output_dots", {
+      buffers: { y: sliceRows(y, range, bytes), dy: sliceRows(dy, range, bytes), dots },
+      params: { rows: range.count, first_row: range.start, queries, heads, packs },
+      threads: range.count,
     });
   }
 }

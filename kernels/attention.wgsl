@@ -1,68 +1,96 @@
-// Softmax of attention scores, in place, with a causal mask, and its gradient. LANES invocations share a row (see lanes.wgsl).
+// Attention in blocks of rows of scores, for adapters where matrix products are fastest: between the products, scores become
+// probabilities, and both with their gradients become what the next products need. LANES invocations share a row (see lanes.wgsl).
 
-// `causal` 1: query number i of an image sees the keys 0 ... i + diagonal.
-struct Params { rows: u32, first_row: u32, queries: u32, keys: u32, causal: u32, diagonal: u32 }
+// A block holds rows (images, heads, block_queries). `first_head`: head of its first row, counted over all images; `packs`: of a row.
+// `causal` 1: query number i of an image sees the keys 0 ... i + diagonal. `probability`, `factor`, `seed` ...: dropout.
+struct Params {
+  rows: u32, first_row: u32, first_head: u32, first_query: u32, block_queries: u32, queries: u32, keys: u32, packs: u32,
+  causal: u32, diagonal: u32, probability: f32, factor: f32, seed: u32, step: u32, stream: u32,
+}
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> scores: array<f32>;     // (rows, keys); becomes the probabilities
-@group(0) @binding(2) var<storage, read> probabilities: array<f32>;    // (rows, keys)
-@group(0) @binding(3) var<storage, read> gradients: array<f32>;        // (rows, keys): of the probabilities
-@group(0) @binding(4) var<storage, read_write> dscores: array<f32>;    // (rows, keys)
+@group(0) @binding(1) var<storage, read_write> scores: array<Pack>;     // (rows, packs); become the probabilities
+@group(0) @binding(2) var<storage, read_write> gradients: array<Pack>;  // (rows, packs): of the probabilities; become those of the scores
+@group(0) @binding(3) var<storage, read_write> newLogSums: array<f32>;  // (heads, queries): log of the sum of e^score
+@group(0) @binding(3) var<storage, read> logSums: array<f32>;
+@group(0) @binding(4) var<storage, read> dots: array<f32>;              // (heads, queries): sum of the output times its gradient
 
-// A row, and the strided columns of a lane: `first`, `first + LANES`, ...; those before `seen` are seen by the row's query, those from
-// `hidden` on are not.
-struct Columns { exists: bool, base: u32, first: u32, seen: u32, hidden: u32 }
+const HIDDEN = -3.4e38;
 
-fn columnsOf(invocation: u32, lane: u32) -> Columns {
-  let exists = invocation / LANES < params.rows;
-  let row = min(invocation / LANES, params.rows - 1u);
-  let query = (params.first_row + row) % params.queries;
+struct Row {
+  // First pack in the block.
+  base: u32,
+  // Keys that the row's query sees.
+  seen: u32,
+  // Number among (heads, queries).
+  number: u32,
+}
+
+fn rowOf(row: u32) -> Row {
+  let in_block = params.first_row + row;
+  let head = in_block / params.block_queries;
+  let query = params.first_query + in_block - head * params.block_queries;
   let seen = select(params.keys, min(params.keys, query + params.diagonal + 1u), params.causal != 0u);
-  let first = lane % LANES;
-  let hidden = first + (max(seen, first) - first + LANES - 1u) / LANES * LANES;
-  return Columns(exists, row * params.keys, first, seen, hidden);
+  return Row(row * params.packs, seen, (params.first_head + head) * params.queries + query);
 }
 
-// Terms of a short partial sum: one chain over a long row would lose digits.
-const CHUNK = 64u;
-
-@compute @workgroup_size(THREADS)
-fn softmax(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let c = columnsOf(flatIndex(w, n, l), l);
-  var greatest = -3.4e38;
-  for (var i = c.first; i < c.seen; i += LANES) { greatest = max(greatest, scores[c.base + i]); }
-  greatest = rowMaximum(greatest, l);
-  var total = 0.0;
-  for (var chunk = c.first; chunk < c.seen; chunk += CHUNK * LANES) {
-    var part = 0.0;
-    for (var i = chunk; i < min(chunk + CHUNK * LANES, c.seen); i += LANES) {
-      let e = preciseExp(scores[c.base + i] - greatest);
-      if (c.exists) { scores[c.base + i] = e; }
-      part += e;
-    }
-    total += part;
-  }
-  let sum = rowSum(vec4f(total), l).x;
-  if (!c.exists) { return; }
-  for (var i = c.first; i < c.seen; i += LANES) { scores[c.base + i] /= sum; }
-  for (var i = c.hidden; i < params.keys; i += LANES) { scores[c.base + i] = 0.0; }
+// Scores of a pack, `HIDDEN` for keys that the query does not see.
+fn scoresOf(row: Row, pack: u32) -> Pack {
+  return select(Pack(HIDDEN), scores[row.base + min(pack, params.packs - 1u)], packColumns(pack) < Pack(f32(row.seen)));
 }
 
+// What dropout multiplies the probabilities of a pack by.
+fn keptOf(row: Row, pack: u32) -> Pack {
+  if (params.probability == 0.0) { return Pack(1.0); }
+  let blocks = (params.keys + 3u) / 4u;
+  let block = row.number * blocks + pack * PACK_WIDTH / 4u;
+  let bits = philox(vec4u(block, params.stream, params.step, 0u), vec2u(params.seed, 0u));
+  let numbers = vec4f(unitInterval(bits.x), unitInterval(bits.y), unitInterval(bits.z), unitInterval(bits.w));
+  return select(Pack(0.0), Pack(params.factor), packOwn(numbers, pack) >= Pack(params.probability));
+}
+
+// Scores to probabilities, in two walks: the maximum and the sum of exponentials, sixteen keys or so at a time, then the values.
 @compute @workgroup_size(THREADS)
-fn softmax_backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let c = columnsOf(flatIndex(w, n, l), l);
+fn probabilities(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l) / LANES;
+  let exists = i < params.rows;
+  let row = rowOf(min(i, params.rows - 1u));
+  let first = l % LANES;
+  let packs = (row.seen + PACK_WIDTH - 1u) / PACK_WIDTH;
+  var greatest = HIDDEN;
   var total = 0.0;
-  for (var chunk = c.first; chunk < c.seen; chunk += CHUNK * LANES) {
-    var part = 0.0;
-    for (var i = chunk; i < min(chunk + CHUNK * LANES, c.seen); i += LANES) {
-      part += probabilities[c.base + i] * gradients[c.base + i];
-    }
-    total += part;
+  for (var pack = first; pack < packs; pack += 4u * LANES) {
+    let a = scoresOf(row, pack);
+    let b = scoresOf(row, pack + LANES);
+    let c = scoresOf(row, pack + 2u * LANES);
+    let d = scoresOf(row, pack + 3u * LANES);
+    let m = max(greatest, packMaximum(max(max(a, b), max(c, d))));
+    total = total * preciseExp(greatest - m) + packSum((packExp(a - m) + packExp(b - m)) + (packExp(c - m) + packExp(d - m)));
+    greatest = m;
   }
-  let mean = rowSum(vec4f(total), l).x;
-  if (!c.exists) { return; }
-  for (var i = c.first; i < c.seen; i += LANES) {
-    dscores[c.base + i] = probabilities[c.base + i] * (gradients[c.base + i] - mean);
+  let maximum = rowMaximum(greatest, l);
+  let sum = rowSum(vec4f(total * preciseExp(greatest - maximum)), l).x;
+  if (!exists) { return; }
+  if (first == 0u) { newLogSums[row.number] = maximum + preciseLog(sum); }
+  let share = 1.0 / sum;
+  for (var pack = first; pack < packs; pack += LANES) {
+    scores[row.base + pack] = packExp(scoresOf(row, pack) - maximum) * share * keptOf(row, pack);
   }
-  for (var i = c.hidden; i < params.keys; i += LANES) { dscores[c.base + i] = 0.0; }
+  for (var pack = first + (max(packs, first) - first + LANES - 1u) / LANES * LANES; pack < params.packs; pack += LANES) {
+    scores[row.base + pack] = Pack();
+  }
+}
+
+// From the scores again: the probabilities as dropout left them, and from the gradients by those the gradients by the scores.
+@compute @workgroup_size(THREADS)
+fn score_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i >= params.rows * params.packs) { return; }
+  let row = rowOf(i / params.packs);
+  let pack = i - row.base;
+  let probability = packExp(scoresOf(row, pack) - logSums[row.number]);
+  let kept = keptOf(row, pack);
+  let gradient = gradients[i];
+  scores[i] = probability * kept;
+  gradients[i] = probability * (kept * gradient - dots[row.number]);
 }

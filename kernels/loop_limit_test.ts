@@ -2,7 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { assertClose, REDUCTION } from "../tests/close.ts";
 import { gpuTest } from "../tests/op_case.ts";
 import { argmaxRows } from "./argmax.ts";
-import { softmaxScores } from "./attention.ts";
+import { attentionForward } from "./attention.ts";
 import { conv2dWeightGradient } from "./conv2d.ts";
 import { scatterRows } from "./embedding.ts";
 import { Gpu } from "./gpu.ts";
@@ -214,31 +214,36 @@ gpuTest("drawTokens() without a filter draws from all of 262144 columns", async 
   assertEquals(new Uint32Array(tokens.buffer, 0, 1)[0], VOCABULARY - 1);
 });
 
-gpuTest("softmaxScores() sees the last of 70000 keys", async (gpu) => {
+gpuTest("attentionForward() sees the last of 70000 keys", async (gpu) => {
   const keys = 70000;
-  const scores = gpu.acquire(4 * 2 * keys);
-  gpu.upload(scores, peaks(keys));
-  softmaxScores(gpu, {
-    scores,
-    batch: 1,
-    heads: 1,
-    kvHeads: 1,
-    headDim: 1,
-    queries: 2,
-    keys,
-    causal: false,
-  });
-  const [bytes] = await gpu.read([scores]);
-  gpu.release(scores);
-  const found = new Float32Array(bytes!);
-  const total = keys - 1 + Math.exp(8);
-  const want = [1 / total, Math.exp(8) / total, Math.exp(8) / total, 1 / total];
-  assertClose(
-    [found[0]!, found[keys - 1]!, found[2 * keys - 2]!, found[2 * keys - 1]!],
-    want,
-    REDUCTION,
-    "probabilities",
+  const sizes = { batch: 1, queries: 2, keys, heads: 1, kvHeads: 1, headDim: 1 };
+  const tokens = (slice: Slice, count: number) => ({ slice, tokens: count });
+  // Scores are the keys, and their negatives; values tell the first and the last key apart.
+  const key = peaks(keys).subarray(0, keys);
+  const value = new Float32Array(keys);
+  value[0] = 100;
+  value[keys - 1] = 1;
+  const { y } = await compute(
+    gpu,
+    { query: Float32Array.of(1, -1), key: Float32Array.from(key), value },
+    { y: 2, logSums: 2 },
+    ({ query, key, value, y, logSums }) =>
+      attentionForward(gpu, {
+        query: tokens(query, 2),
+        key: tokens(key, keys),
+        value: tokens(value, keys),
+        y: tokens(y, 2),
+        logSums,
+      }, { ...sizes, scale: 1, causal: false, diagonal: 0 }),
   );
+  const peak = Math.max(...key);
+  const weight = (sign: number, i: number): number => Math.exp(sign * key[i]!);
+  const want = [1, -1].map((sign) => {
+    const total = key.reduce((sum, _, i) => sum + weight(sign, i), 0);
+    return (100 * weight(sign, 0) + weight(sign, keys - 1)) / total;
+  });
+  assertEquals(peak, 8);
+  assertClose(y, want, REDUCTION, "output");
 });
 
 gpuTest("rowNormForward() sees the last of 262148 columns", async (gpu) => {

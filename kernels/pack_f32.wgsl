@@ -3,6 +3,7 @@
 
 alias Pack = f32;
 alias StoredPack = Stored;
+const PACK_WIDTH = 1u;
 
 fn packSum(value: Pack) -> f32 {
   return value;
@@ -10,4 +11,22 @@ fn packSum(value: Pack) -> f32 {
 
 fn packSigmoid(value: Pack) -> Pack {
   return sigmoid(value);
+}
+
+fn packMaximum(value: Pack) -> f32 {
+  return value;
+}
+
+fn packExp(value: Pack) -> Pack {
+  return preciseExp(value);
+}
+
+// Numbers of the elements of a pack within their row.
+fn packColumns(pack: u32) -> Pack {
+  return f32(pack);
+}
+
+// Of values for four neighboring elements, those of a pack's own.
+fn packOwn(values: vec4f, pack: u32) -> Pack {
+  return values[pack & 3u];
 }

@@ -2,6 +2,7 @@
 
 alias Pack = vec4f;
 alias StoredPack = Stored4;
+const PACK_WIDTH = 4u;
 
 fn packSum(value: Pack) -> f32 {
   return (value.x + value.y) + (value.z + value.w);
@@ -9,4 +10,22 @@ fn packSum(value: Pack) -> f32 {
 
 fn packSigmoid(value: Pack) -> Pack {
   return vec4f(sigmoid(value.x), sigmoid(value.y), sigmoid(value.z), sigmoid(value.w));
+}
+
+fn packMaximum(value: Pack) -> f32 {
+  return max(max(value.x, value.y), max(value.z, value.w));
+}
+
+fn packExp(value: Pack) -> Pack {
+  return vec4f(preciseExp(value.x), preciseExp(value.y), preciseExp(value.z), preciseExp(value.w));
+}
+
+// Numbers of the elements of a pack within their row.
+fn packColumns(pack: u32) -> Pack {
+  return vec4f(0.0, 1.0, 2.0, 3.0) + f32(4u * pack);
+}
+
+// Of values for four neighboring elements, those of a pack's own.
+fn packOwn(values: vec4f, pack: u32) -> Pack {
+  return values;
 }

@@ -121,8 +121,7 @@ export class TransformerAttention extends Module {
     } else {
       const { query, key, value } = splitHeads(qkv, context.table, { heads, kvHeads });
       const rate = context.training ? attnDropoutP : 0;
-      const transform = (probabilities: Tensor): Tensor => dropout(probabilities, rate);
-      mixed = attention(query, key, value, { causal: true, transform });
+      mixed = attention(query, key, value, { causal: true, dropout: rate });
     }
     const y = this.wo.forward(reshape(mixed, [batch, tokens, channels]));
     return dropout(y, context.training ? residDropoutP : 0);

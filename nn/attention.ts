@@ -1,14 +1,15 @@
 /** Scaled dot-product attention over heads, full or causal, with fewer key heads than query heads and with caches. @module */
 
 import {
+  attentionBackward,
+  attentionForward,
+  type AttentionPlan,
   type AttentionSizes,
-  multiplyHeads,
-  softmaxScores,
-  softmaxScoresBackward,
+  type HeadsArray,
 } from "../kernels/attention.ts";
-import { dims, type Operand, type Tensor } from "./tensor.ts";
+import { assertShape, dims, type Operand, type Tensor } from "./tensor.ts";
 
-/** Options of {@linkcode attentionProbabilities}. */
+/** Options of {@linkcode attention}. */
 export interface AttentionOptions {
   /** Whether query i sees the keys 0 … i + `diagonal` only. Default false. */
   causal?: boolean;
@@ -18,23 +19,31 @@ export interface AttentionOptions {
   scale?: number;
   /** How many of each image's keys and values are read, the first: a cache may have room for more. Default: all. */
   keys?: number;
-  /** Invocations that share a row of scores, a power of two; default by adapter. */
-  lanes?: number;
+  /** Probability with which a probability becomes 0; the others are divided by 1 minus it. Default 0. */
+  dropout?: number;
+  /** How it runs, by default as suits the adapter. */
+  plan?: AttentionPlan;
 }
 
 /**
- * `softmax(q·kᵀ·scale)` for each image and head.
+ * Attention: `softmax(q·kᵀ·scale)·v` for each image and head.
+ *
+ * Neither pass stores an array of queries by keys of all heads: forward keeps the logarithm of each row's sum of exponentials, backward
+ * computes the scores again, and what dropout decided.
  *
  * @param query (batch, queries, heads, headDim).
  * @param key (batch, tokens, kvHeads, headDim), where kvHeads divides heads: heads h · heads / kvHeads … share key head h.
- * @param options Mask, scale, number of keys.
- * @returns (batch, heads, queries, keys), 0 where a query does not see a key.
+ * @param value Same shape as `key`.
+ * @param options Mask, scale, number of keys, dropout in training.
+ * @returns (batch, queries, heads, headDim), in the type of `query`.
  * @throws {TypeError} If the shapes do not fit each other.
- * @throws {RangeError} If `keys` is not within the tokens.
+ * @throws {RangeError} If `keys` is not within the tokens, or `dropout` not in [0, 1].
+ * @see Dao et al. 2022, arXiv:2205.14135.
  */
-export function attentionProbabilities(
+export function attention(
   query: Tensor,
   key: Operand,
+  value: Operand,
   options: AttentionOptions = {},
 ): Tensor {
   const { batch, queries, heads, headDim } = dims(
@@ -42,105 +51,47 @@ export function attentionProbabilities(
     "batch queries heads headDim",
     "attention() query",
   );
-  const sizes = sizesOf(key, { batch, queries, heads, headDim, keys: options.keys });
-  const { causal = false, diagonal = 0, scale = 1 / Math.sqrt(headDim), lanes } = options;
-  const mask = { causal, diagonal, ...(lanes === undefined ? {} : { lanes }) };
+  const of = { batch, queries, heads, headDim, keys: options.keys };
+  const sizes = sizesOf(key, of);
+  assertShape(value, key.shape, "attention() value");
+  const { causal = false, diagonal = 0, scale = 1 / Math.sqrt(headDim) } = options;
+  const { dropout: probability = 0, plan = {} } = options;
+  if (!(probability >= 0 && probability <= 1)) {
+    throw new RangeError(
+      `Cannot run attention(): expected a probability in [0, 1], found ${probability}`,
+    );
+  }
   const { tape } = query;
   const { gpu } = tape;
-  const probabilities = tape.alloc([batch, heads, queries, sizes.keys]);
-  multiplyHeads(gpu, "scores", {
-    ...sizes,
-    x: arrayOf(query),
-    y: arrayOf(key),
-    scores: probabilities.storage,
-    alpha: scale,
-  });
-  softmaxScores(gpu, { ...sizes, ...mask, scores: probabilities.storage });
-  return tape.record("attentionProbabilities", probabilities, [query, key], (dp, needs) => {
-    const dscores = tape.alloc(dp.shape);
-    softmaxScoresBackward(gpu, {
-      ...sizes,
-      ...mask,
-      probabilities: probabilities.storage,
-      gradients: dp.storage,
-      dscores: dscores.storage,
-    });
-    const dquery = needs[0] ? tape.alloc(query.shape) : undefined;
-    const dkey = needs[1] ? tape.alloc(key.shape) : undefined;
-    const product = { ...sizes, scores: dscores.storage, alpha: scale };
-    if (dquery) multiplyHeads(gpu, "rows", { ...product, x: arrayOf(dquery), y: arrayOf(key) });
-    if (dkey) {
-      if (sizes.keys < key.shape[1]!) gpu.clear(dkey.storage);
-      multiplyHeads(gpu, "columns", { ...product, x: arrayOf(query), y: arrayOf(dkey) });
-    }
-    tape.release(dscores);
-    return [dquery, dkey];
+  const dropout = probability > 0 ? { probability, key: tape.nextRandomKey() } : undefined;
+  const settings = { ...sizes, ...plan, causal, diagonal, scale, dropout };
+  const y = tape.alloc(query.shape, query.dtype);
+  const logSums = tape.alloc([batch, heads, queries]);
+  const buffers = {
+    query: arrayOf(query),
+    key: arrayOf(key),
+    value: arrayOf(value),
+    y: arrayOf(y),
+    logSums: logSums.storage,
+  };
+  attentionForward(gpu, buffers, settings);
+  if (!tape.recording) tape.release(logSums);
+  return tape.record("attention", y, [query, key, value], (dy) => {
+    const dquery = tape.alloc(query.shape, query.dtype);
+    const dkey = tape.alloc(key.shape, key.dtype);
+    const dvalue = tape.alloc(value.shape, value.dtype);
+    attentionBackward(gpu, {
+      ...buffers,
+      dy: arrayOf(dy),
+      dquery: arrayOf(dquery),
+      dkey: arrayOf(dkey),
+      dvalue: arrayOf(dvalue),
+    }, settings);
+    return [dquery, dkey, dvalue];
   });
 }
 
-/**
- * Mixes values by probabilities: `p·v` for each image and head.
- *
- * @param probabilities (batch, heads, queries, keys).
- * @param value (batch, tokens, kvHeads, headDim), at least `keys` tokens, of which the first are read.
- * @returns (batch, queries, heads, headDim).
- * @throws {TypeError} If the shapes do not fit each other.
- */
-export function mixValues(probabilities: Tensor, value: Operand): Tensor {
-  const { batch, heads, queries, keys } = dims(
-    probabilities,
-    "batch heads queries keys",
-    "attention() probabilities",
-  );
-  const { headDim } = dims(value, "batch tokens kvHeads headDim", "attention() value");
-  const sizes = sizesOf(value, { batch, queries, heads, headDim, keys });
-  const { tape } = probabilities;
-  const { gpu } = tape;
-  const y = tape.alloc([batch, queries, heads, headDim]);
-  multiplyHeads(gpu, "rows", {
-    ...sizes,
-    x: arrayOf(y),
-    y: arrayOf(value),
-    scores: probabilities.storage,
-  });
-  return tape.record("mixValues", y, [probabilities, value], (dy, needs) => {
-    const dp = needs[0] ? tape.alloc(probabilities.shape) : undefined;
-    const dvalue = needs[1] ? tape.alloc(value.shape) : undefined;
-    if (dp) {
-      const [x, y] = [arrayOf(dy), arrayOf(value)];
-      multiplyHeads(gpu, "scores", { ...sizes, x, y, scores: dp.storage });
-    }
-    if (dvalue) {
-      if (keys < value.shape[1]!) gpu.clear(dvalue.storage);
-      const [x, y] = [arrayOf(dy), arrayOf(dvalue)];
-      multiplyHeads(gpu, "columns", { ...sizes, x, y, scores: probabilities.storage });
-    }
-    return [dp, dvalue];
-  });
-}
-
-/**
- * Attention: `softmax(q·kᵀ·scale)·v` for each image and head.
- *
- * @param query (batch, queries, heads, headDim).
- * @param key (batch, tokens, kvHeads, headDim).
- * @param value Same shape as `key`.
- * @param options Mask, scale, number of keys; `transform` is applied to the probabilities (dropout in training).
- * @returns (batch, queries, heads, headDim).
- * @throws {TypeError} If the shapes do not fit each other.
- * @throws {RangeError} If `keys` is not within the tokens.
- */
-export function attention(
-  query: Tensor,
-  key: Operand,
-  value: Operand,
-  options: AttentionOptions & { transform?: (probabilities: Tensor) => Tensor } = {},
-): Tensor {
-  const { transform = (probabilities: Tensor): Tensor => probabilities } = options;
-  return mixValues(transform(attentionProbabilities(query, key, options)), value);
-}
-
-function arrayOf(x: Operand): { slice: Operand["storage"]; tokens: number } {
+function arrayOf(x: Operand): HeadsArray {
   return { slice: x.storage, tokens: x.shape[1]! };
 }
 

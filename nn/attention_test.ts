@@ -1,9 +1,13 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { assertClose, REDUCTION } from "../tests/close.ts";
 import { checkOp, gpuTest, type OpCase, randomNumbers } from "../tests/op_case.ts";
-import { attention, type AttentionOptions, attentionProbabilities } from "./attention.ts";
-import { scale } from "./math.ts";
+import { attention, type AttentionOptions } from "./attention.ts";
+import { dropout } from "./dropout.ts";
+import { reshape, scale } from "./math.ts";
+import { matmul } from "./matmul.ts";
+import { softmax } from "./softmax.ts";
 import { Tape } from "./tape.ts";
+import type { Tensor } from "./tensor.ts";
 
 interface Sizes {
   batch: number;
@@ -70,78 +74,135 @@ function attentionCase(
 
 const odd: Sizes = { batch: 2, queries: 11, tokens: 11, heads: 3, kvHeads: 3, headDim: 5 };
 
-checkOp(
-  "attention()",
-  [
-    attentionCase("full", odd),
-    attentionCase("causal", odd, { causal: true, scale: 0.7 }),
-    attentionCase("full, a workgroup a row", odd, { lanes: 16 }),
-    attentionCase("causal, a workgroup a row", odd, { causal: true, lanes: 4 }),
-    attentionCase("of other lengths", { ...odd, queries: 3, tokens: 7 }),
-    attentionCase("causal over a cache", { ...odd, queries: 2, tokens: 9 }, {
-      causal: true,
-      diagonal: 3,
-      keys: 6,
-    }),
-    attentionCase("with grouped keys", {
-      batch: 2,
-      queries: 6,
-      tokens: 6,
-      heads: 6,
-      kvHeads: 2,
-      headDim: 4,
-    }, { causal: true }),
-    attentionCase("of one position", {
-      batch: 1,
-      queries: 1,
-      tokens: 1,
-      heads: 1,
-      kvHeads: 1,
-      headDim: 3,
-    }),
-    attentionCase("of one query over a cache", {
-      batch: 3,
-      queries: 1,
-      tokens: 40,
-      heads: 4,
-      kvHeads: 2,
-      headDim: 8,
-    }, { keys: 37 }),
-    attentionCase("of one head of many channels, in ranges", {
-      batch: 5,
-      queries: 6,
-      tokens: 6,
-      heads: 1,
-      kvHeads: 1,
-      headDim: 16,
-    }, { bindingLimit: 1024 }),
-    attentionCase("causal, in ranges", { ...odd, batch: 3 }, { causal: true, bindingLimit: 2048 }),
-    attentionCase("of steep scores", odd, { scale: 30, spread: 0.5 }),
-  ].map((testCase) =>
-    testCase.name === "of steep scores" ? { ...testCase, epsilon: 1e-3 } : testCase
+const square: Sizes = { batch: 2, queries: 12, tokens: 12, heads: 3, kvHeads: 3, headDim: 8 };
+
+/** Sizes, masks and options that both forms compute. */
+const CASES: Record<string, [Sizes, Parameters<typeof attentionCase>[2]?]> = {
+  "full": [square],
+  "causal": [square, { causal: true, scale: 0.7 }],
+  "of other lengths": [{ ...square, queries: 3, tokens: 7 }],
+  "causal over a cache": [{ ...square, queries: 2, tokens: 9 }, {
+    causal: true,
+    diagonal: 3,
+    keys: 6,
+  }],
+  "with grouped keys": [{ ...square, heads: 6, kvHeads: 2, headDim: 4 }, { causal: true }],
+  "of one position": [{ batch: 1, queries: 1, tokens: 1, heads: 1, kvHeads: 1, headDim: 4 }],
+  "of one query over a cache": [
+    { batch: 3, queries: 1, tokens: 40, heads: 4, kvHeads: 2, headDim: 8 },
+    { keys: 37 },
+  ],
+  "of more tokens than a tile": [
+    { batch: 1, queries: 70, tokens: 67, heads: 2, kvHeads: 1, headDim: 20 },
+    { causal: true },
+  ],
+  "of steep scores": [square, { scale: 12, spread: 0.5 }],
+};
+
+/** Finite differences of scores that are not small need small steps. */
+function smallSteps(testCase: OpCase): OpCase {
+  return { ...testCase, epsilon: testCase.name.startsWith("of steep scores") ? 5e-4 : 3e-3 };
+}
+
+checkOp("attention()", [
+  ...(["blocks", "tiles"] as const).flatMap((form) =>
+    Object.entries(CASES).map(([name, [sizes, options]]) =>
+      smallSteps(attentionCase(`${name}, in ${form}`, sizes, { ...options, plan: { form } }))
+    )
   ),
-);
+  attentionCase("of heads of five", odd),
+  attentionCase("causal, of heads of five", odd, { causal: true }),
+  attentionCase("full, several lanes a row", odd, { plan: { lanes: 16 } }),
+  attentionCase("causal, several lanes a row", square, { causal: true, plan: { lanes: 4 } }),
+  attentionCase("causal, a few queries a block", square, {
+    causal: true,
+    plan: { form: "blocks", scoreBytes: 5 * 4 * 3 * 12 },
+  }),
+  attentionCase("with grouped keys, an image a block", {
+    batch: 3,
+    queries: 6,
+    tokens: 6,
+    heads: 6,
+    kvHeads: 2,
+    headDim: 4,
+  }, { plan: { form: "blocks", scoreBytes: 4 * 6 * 36 } }),
+  attentionCase("of one head of many channels, in ranges", {
+    batch: 5,
+    queries: 6,
+    tokens: 6,
+    heads: 1,
+    kvHeads: 1,
+    headDim: 16,
+  }, { bindingLimit: 1024 }),
+  attentionCase("causal, in ranges", { ...odd, batch: 3 }, { causal: true, bindingLimit: 2048 }),
+  attentionCase("causal, in tiles and ranges", { ...square, batch: 3 }, {
+    causal: true,
+    bindingLimit: 2560,
+    plan: { form: "tiles" },
+  }),
+]);
+
+checkOp("attention()", [{
+  ...attentionCase("in tiles, with grouped keys", { ...square, kvHeads: 1 }, {
+    plan: { form: "tiles" },
+  }),
+  half: ["q", "k", "v"],
+}]);
+
+/** The same from plain ops, of one head a sequence: (batch, tokens, 1, headDim). */
+function plainAttention(q: Tensor, k: Tensor, v: Tensor, rate: number): Tensor {
+  const rows = (x: Tensor): Tensor => reshape(x, [x.shape[0]!, x.shape[1]!, x.shape[3]!]);
+  const scores = scale(matmul(rows(q), rows(k), { transposeB: true }), q.shape[3]! ** -0.5);
+  return reshape(matmul(dropout(softmax(scores), rate), rows(v)), q.shape);
+}
+
+for (const form of ["blocks", "tiles"] as const) {
+  gpuTest(
+    `attention() in ${form} equals plain ops, and drops what dropout() drops`,
+    async (gpu) => {
+      const [batch, queries, tokens, headDim] = [3, 9, 20, 8];
+      for (const rate of [0, 0.4]) {
+        const results = [attention, plainAttention].map(async (run) => {
+          using tape = new Tape(gpu, { seed: 3, step: 5 });
+          const input = (name: string, count: number): Tensor =>
+            tape.input(randomNumbers(batch * count * headDim, name), [batch, count, 1, headDim]);
+          const [q, k, v] = [input("q", queries), input("k", tokens), input("v", tokens)];
+          const y = run === plainAttention
+            ? plainAttention(q, k, v, rate)
+            : attention(q, k, v, { dropout: rate, plan: { form, scoreBytes: 4 * 20 * 7 } });
+          const found = tape.grad(y, [q, k, v], { gradient: input("gradient", queries) });
+          return [await y.read(), ...await Promise.all([q, k, v].map((x) => found.get(x)!.read()))];
+        });
+        const [fused, plain] = await Promise.all(results);
+        for (const [i, name] of ["y", "dq", "dk", "dv"].entries()) {
+          assertClose(fused![i]!, plain![i]!, REDUCTION, `${name} with dropout ${rate}`);
+        }
+      }
+    },
+  );
+}
 
 gpuTest(
-  "attentionProbabilities() gives exact zeros behind the mask and rows that add up to 1",
+  "attention() drops by query, key and head where keys are no multiple of four",
   async (gpu) => {
-    using tape = new Tape(gpu, { record: false });
-    const q = tape.input(randomNumbers(2 * 70 * 4, "q"), [1, 70, 2, 4]);
-    const p = await attentionProbabilities(q, q, { causal: true }).read();
-    for (let row = 0; row < 140; row++) {
-      const values = p.subarray(70 * row, 70 * (row + 1));
-      assertEquals([...values.subarray(row % 70 + 1)], Array(69 - row % 70).fill(0));
-      assertClose([values.reduce((sum, value) => sum + value, 0)], [1], REDUCTION, "sum of a row");
-    }
+    const draw = async (form: "blocks" | "tiles"): Promise<Float32Array> => {
+      using tape = new Tape(gpu, { seed: 2, record: false });
+      const x = tape.input(randomNumbers(2 * 11 * 2 * 4, "x"), [2, 11, 2, 4]);
+      return await attention(x, x, x, { dropout: 0.5, plan: { form } }).read();
+    };
+    assertClose(await draw("tiles"), await draw("blocks"), REDUCTION, "output");
   },
 );
 
-gpuTest("attention() applies a transformation to the probabilities", async (gpu) => {
-  using tape = new Tape(gpu, { record: false });
-  const x = tape.input(randomNumbers(12, "x"), [1, 3, 1, 4]);
-  const plain = await attention(x, x, x).read();
-  const halved = await attention(x, x, x, { transform: (p) => scale(p, 0.5) }).read();
-  assertClose(halved, plain.map((value) => value / 2), REDUCTION, "half");
+gpuTest("attention() keeps no array of queries by keys", async (gpu) => {
+  using tape = new Tape(gpu);
+  const [tokens, heads, headDim] = [512, 4, 4];
+  const elements = tokens * heads * headDim;
+  const x = tape.input(randomNumbers(elements, "x"), [1, tokens, heads, headDim]);
+  const before = gpu.stats().liveBytes;
+  const y = attention(x, x, x, { plan: { scoreBytes: 2 ** 18 } });
+  assertEquals(gpu.stats().liveBytes - before, 4 * (elements + tokens * heads));
+  tape.grad(y, [x], { gradient: x });
 });
 
 gpuTest("attention() rejects shapes that do not fit", (gpu) => {
@@ -152,4 +213,6 @@ gpuTest("attention() rejects shapes that do not fit", (gpu) => {
   assertThrows(() => attention(q, heads(1, 3, 3, 2), heads(1, 3, 3, 2)), TypeError, "divisor of 4");
   assertThrows(() => attention(q, heads(2, 3, 4, 2), heads(2, 3, 4, 2)), TypeError, "[2,3,4,2]");
   assertThrows(() => attention(q, q, q, { keys: 4 }), RangeError, "from 1 to 3 keys, found 4");
+  assertThrows(() => attention(q, q, q, { dropout: 2 }), RangeError, "in [0, 1], found 2");
+  assertThrows(() => attention(q, q, q, { plan: { form: "tiles" } }), RangeError, "found 2");
 });

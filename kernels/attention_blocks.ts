@@ -1,0 +1,199 @@
+/** Attention by matrix products over blocks of rows of scores, within a budget of memory. @module */
+
+import {
+  type AttentionBuffers,
+  type AttentionGradients,
+  type AttentionRule,
+  type AttentionSizes,
+  type HeadsArray,
+  multiplyHeads,
+  ruleParams,
+  type ScoreBlock,
+} from "./attention_heads.ts";
+import source from "./attention.wgsl" with { type: "text" };
+import { cast } from "./cast.ts";
+import type { Gpu } from "./gpu.ts";
+import { lanesFor } from "./lanes.ts";
+import lanes from "./lanes.wgsl" with { type: "text" };
+import { definePackedKernel, packFor } from "./pack.ts";
+import philox from "./philox.wgsl" with { type: "text" };
+import { elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { splitLength } from "./slice_elements.ts";
+
+const kernels = definePackedKernel("attention", `${philox}\n${lanes}\n${source}`);
+
+/** How the rows of scores are divided. */
+export interface BlockPlan {
+  /** Bytes that the scores of a block may take; at least one query of one image always does. Default 16 MiB. */
+  scoreBytes?: number | undefined;
+  /** Invocations that share a row of scores, a power of two; default by adapter. */
+  lanes?: number | undefined;
+}
+
+type Attention = AttentionSizes & AttentionRule & BlockPlan;
+
+const SCORE_BYTES = 2 ** 24;
+/** Blocks of part of an image hold multiples of so many queries, where they hold that many: rows of the tiles of matrix products. */
+const QUERY_MULTIPLE = 32;
+/** How often a row is walked over, and a little for the loop over its groups of keys. */
+const WALKS = 2.1;
+
+/** Divides the rows of scores: whole images where one fits the budget, else some queries of an image. */
+function blocksOf(gpu: Gpu, options: Attention): ScoreBlock[] {
+  const { batch, queries, keys, heads, scoreBytes = SCORE_BYTES } = options;
+  const queryBytes = 4 * heads * keys;
+  const budget = Math.min(scoreBytes, gpu.maxBindingBytes);
+  const images = Math.floor(budget / (queries * queryBytes));
+  if (images > 0) {
+    return splitLength(batch, images).map(({ start, count }) => ({
+      firstImage: start,
+      images: count,
+      firstQuery: 0,
+      queries,
+    }));
+  }
+  const most = Math.max(1, Math.floor(budget / queryBytes));
+  const whole = most < QUERY_MULTIPLE ? most : most - most % QUERY_MULTIPLE;
+  return splitLength(batch, 1).flatMap(({ start: firstImage }) =>
+    splitLength(queries, whole).map(({ start, count }) => ({
+      firstImage,
+      images: 1,
+      firstQuery: start,
+      queries: count,
+    }))
+  );
+}
+
+/** Runs an entry point over the rows of a block. */
+function runRows(
+  gpu: Gpu,
+  entryPoint: "probabilities" | "score_gradients",
+  options: Attention & { block: ScoreBlock },
+  buffers: { rows: Record<string, Slice>; whole: Record<string, Slice> },
+): void {
+  const { block, heads, queries, keys } = options;
+  const { kernel, packs } = packFor(kernels, keys);
+  const operation = `attention.${entryPoint}`;
+  const rows = block.images * heads * block.queries;
+  for (const range of splitRows(gpu, rows, { rowBytes: [4 * keys], operation })) {
+    const lanes = lanesFor(gpu, range.count, {
+      iterations: WALKS * packs,
+      operation,
+      lanes: options.lanes,
+    });
+    gpu.run(kernel, entryPoint, {
+      buffers: {
+        ...buffers.whole,
+        ...Object.fromEntries(
+          Object.entries(buffers.rows).map(([name, slice]) => [
+            name,
+            sliceRows(slice, range, 4 * keys),
+          ]),
+        ),
+      },
+      params: {
+        rows: range.count,
+        first_row: range.start,
+        first_head: block.firstImage * heads,
+        first_query: block.firstQuery,
+        block_queries: block.queries,
+        queries,
+        keys,
+        packs,
+        ...ruleParams(options),
+      },
+      ...(entryPoint === "probabilities" ? lanes : { threads: range.count * packs }),
+    });
+  }
+}
+
+/** Bytes of the scores of the largest block. */
+function bytesOf(blocks: readonly ScoreBlock[], { heads, keys }: AttentionSizes): number {
+  return 4 * heads * keys * Math.max(...blocks.map(({ images, queries }) => images * queries));
+}
+
+/** Scores of a block. */
+function scoresOf(scores: Slice, block: ScoreBlock, { heads, keys }: AttentionSizes): Slice {
+  return { ...scores, bytes: 4 * block.images * heads * block.queries * keys };
+}
+
+/**
+ * Computes the output of an attention and the logarithms of the sums that its softmax divided by.
+ *
+ * @param gpu The device.
+ * @param buffers What is read and written.
+ * @param options Sizes, rule, and division.
+ */
+export function attendInBlocks(gpu: Gpu, buffers: AttentionBuffers, options: Attention): void {
+  const { query, key, value, y, logSums } = buffers;
+  const blocks = blocksOf(gpu, options);
+  const scratch = gpu.acquire(bytesOf(blocks, options), "scores of an attention");
+  for (const block of blocks) {
+    const scores = scoresOf(scratch, block, options);
+    const shared = { ...options, block, scores };
+    multiplyHeads(gpu, "scores", { ...shared, x: query, y: key, alpha: options.scale });
+    runRows(gpu, "probabilities", shared, { rows: { scores }, whole: { newLogSums: logSums } });
+    multiplyHeads(gpu, "rows", { ...shared, x: y, y: value });
+  }
+  gpu.release(scratch);
+}
+
+/**
+ * Computes the gradients of an attention from its output, computing the scores again.
+ *
+ * @param gpu The device.
+ * @param buffers What is read and written.
+ * @param options Sizes, rule, and division.
+ */
+export function attendInBlocksBackward(
+  gpu: Gpu,
+  buffers: Omit<AttentionBuffers, "y"> & AttentionGradients,
+  options: Attention,
+): void {
+  const { query, key, value, logSums, dy, dots, dquery } = buffers;
+  const blocks = blocksOf(gpu, options);
+  const bytes = bytesOf(blocks, options);
+  const scratch = gpu.acquire(bytes, "scores of an attention");
+  const gradientScratch = gpu.acquire(bytes, "gradients of the scores of an attention");
+  // Sums over blocks and heads are not rounded on the way.
+  const dkey = sumsFor(gpu, buffers.dkey);
+  const dvalue = sumsFor(gpu, buffers.dvalue);
+  for (const block of blocks) {
+    const scores = scoresOf(scratch, block, options);
+    const gradients = scoresOf(gradientScratch, block, options);
+    const shared = { ...options, block };
+    const { scale: alpha } = options;
+    const accumulate = block.firstQuery > 0;
+    multiplyHeads(gpu, "scores", { ...shared, scores, x: query, y: key, alpha });
+    multiplyHeads(gpu, "scores", { ...shared, scores: gradients, x: dy, y: value });
+    runRows(gpu, "score_gradients", shared, {
+      rows: { scores, gradients },
+      whole: { logSums, dots },
+    });
+    multiplyHeads(gpu, "columns", { ...shared, scores, x: dy, y: dvalue, accumulate });
+    multiplyHeads(gpu, "rows", { ...shared, scores: gradients, x: dquery, y: key, alpha });
+    multiplyHeads(gpu, "columns", {
+      ...shared,
+      scores: gradients,
+      x: query,
+      y: dkey,
+      alpha,
+      accumulate,
+    });
+  }
+  for (const [sums, target] of [[dkey, buffers.dkey], [dvalue, buffers.dvalue]] as const) {
+    if (sums === target) continue;
+    cast(gpu, { x: sums.slice, y: target.slice });
+    gpu.release(sums.slice);
+  }
+  gpu.release(gradientScratch);
+  gpu.release(scratch);
+}
+
+/** Where sums that end in `target` are kept: there, or in 32 bits. Tokens that are not read stay as they are in `target`. */
+function sumsFor(gpu: Gpu, target: HeadsArray): HeadsArray {
+  if (!target.slice.half) return target;
+  const slice = gpu.acquire(4 * elementCount(target.slice), "gradients of keys or values");
+  gpu.clear(slice);
+  return { ...target, slice };
+}

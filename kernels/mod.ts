@@ -35,6 +35,7 @@ export * from "./conv2d.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
 export * from "./group_norm.ts";
+export * from "./head_loss.ts";
 export { matmul, type MatmulOptions, type MatrixOperand } from "./matmul.ts";
 export type { Tile } from "./matmul_tile.ts";
 export * from "./optim.ts";

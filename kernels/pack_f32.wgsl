@@ -30,3 +30,8 @@ fn packColumns(pack: u32) -> Pack {
 fn packOwn(values: vec4f, pack: u32) -> Pack {
   return values[pack & 3u];
 }
+
+// One element of the pack that it lies in.
+fn packElement(value: Pack, column: u32) -> f32 {
+  return value;
+}

@@ -3,8 +3,8 @@
 import { gelu, silu } from "../nn/activation.ts";
 import { dropout, replaceLabels } from "../nn/dropout.ts";
 import { Embedding } from "../nn/embedding.ts";
+import { linearCrossEntropy } from "../nn/head_loss.ts";
 import { Linear } from "../nn/linear.ts";
-import { crossEntropy } from "../nn/losses.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { rotaryTable } from "../nn/rotary.ts";
@@ -212,6 +212,11 @@ export class Transformer extends Module {
    * @throws {TypeError} If the shapes do not fit.
    */
   forward(input: TransformerInput, options: TransformerForwardOptions = {}): Tensor {
+    return this.project(this.#states(input, options));
+  }
+
+  /** What {@linkcode Transformer.project} reads: (batch, 1 + n, nEmbd). */
+  #states(input: TransformerInput, options: TransformerForwardOptions): Tensor {
     const { batch, n } = dims(input.tokens, "batch n", "Transformer.forward() tokens");
     assertShape(input.classes, [batch], "Transformer.forward() classes");
     const { training = false, pkeep = 1 } = options;
@@ -234,12 +239,11 @@ export class Transformer extends Module {
       );
       if (!tape.recording) tape.release(before);
     }
-    const y = this.headNorm.forward(x, this.headNorm.modulation(conditions.head));
-    return reshape(this.project(y), [batch, 1 + n, vocabSize]);
+    return this.headNorm.forward(x, this.headNorm.modulation(conditions.head));
   }
 
   /**
-   * Mean cross-entropy of the predicted tokens, in nats.
+   * Mean cross-entropy of the predicted tokens, in nats. Logits of a large vocabulary are never all in memory.
    *
    * @param input Classes, input tokens, and `targets` (batch, 1 + n) u32: all tokens.
    * @param options Whether it trains.
@@ -249,7 +253,7 @@ export class Transformer extends Module {
     input: TransformerInput & { targets: Tensor },
     options: TransformerForwardOptions = {},
   ): Tensor {
-    return crossEntropy(this.forward(input, options), input.targets);
+    return linearCrossEntropy(this.#states(input, options), this.#head.weight, input.targets);
   }
 
   /** Gives every buffer back. */

@@ -32,6 +32,7 @@ export * from "./ema.ts";
 export * from "./embedding.ts";
 export * from "./gradient_norm.ts";
 export * from "./group_norm.ts";
+export * from "./head_loss.ts";
 export * from "./kv_cache.ts";
 export * from "./linear.ts";
 export * from "./losses.ts";

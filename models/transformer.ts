@@ -217,7 +217,7 @@ export class Transformer extends Module {
 
   /** What {@linkcode Transformer.project} reads: (batch, 1 + n, nEmbd). */
   #states(input: TransformerInput, options: TransformerForwardOptions): Tensor {
-    const { batch, n } = dims(input.tokens, "batch n", "Transformer.forward() tokens");
+    const { batch } = dims(input.tokens, "batch n", "Transformer.forward() tokens");
     assertShape(input.classes, [batch], "Transformer.forward() classes");
     const { training = false, pkeep = 1 } = options;
     const { vocabSize, tokenDrop, nEmbd } = this.config;

@@ -15,8 +15,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read> logSums: array<f32>;
 @group(0) @binding(4) var<storage, read> dots: array<f32>;              // (heads, queries): sum of the output times its gradient
 
-const HIDDEN = -3.4e38;
-
 struct Row {
   // First pack in the block.
   base: u32,
@@ -35,8 +33,8 @@ fn rowOf(row: u32) -> Row {
 }
 
 // Scores of a pack, `HIDDEN` for keys that the query does not see.
-fn scoresOf(row: Row, pack: u32) -> Pack {
-  return select(Pack(HIDDEN), scores[row.base + min(pack, params.packs - 1u)], packColumns(pack) < Pack(f32(row.seen)));
+fn valuesOf(base: u32, seen: u32, pack: u32) -> Pack {
+  return select(Pack(HIDDEN), scores[base + min(pack, params.packs - 1u)], packColumns(pack) < Pack(f32(seen)));
 }
 
 // What dropout multiplies the probabilities of a pack by.
@@ -49,7 +47,7 @@ fn keptOf(row: Row, pack: u32) -> Pack {
   return select(Pack(0.0), Pack(params.factor), packOwn(numbers, pack) >= Pack(params.probability));
 }
 
-// Scores to probabilities, in two walks: the maximum and the sum of exponentials, sixteen keys or so at a time, then the values.
+// Scores to probabilities, in two walks: the maximum and the sum of exponentials, then the values.
 @compute @workgroup_size(THREADS)
 fn probabilities(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l) / LANES;
@@ -57,24 +55,12 @@ fn probabilities(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: ve
   let row = rowOf(min(i, params.rows - 1u));
   let first = l % LANES;
   let packs = (row.seen + PACK_WIDTH - 1u) / PACK_WIDTH;
-  var greatest = HIDDEN;
-  var total = 0.0;
-  for (var pack = first; pack < packs; pack += 4u * LANES) {
-    let a = scoresOf(row, pack);
-    let b = scoresOf(row, pack + LANES);
-    let c = scoresOf(row, pack + 2u * LANES);
-    let d = scoresOf(row, pack + 3u * LANES);
-    let m = max(greatest, packMaximum(max(max(a, b), max(c, d))));
-    total = total * preciseExp(greatest - m) + packSum((packExp(a - m) + packExp(b - m)) + (packExp(c - m) + packExp(d - m)));
-    greatest = m;
-  }
-  let maximum = rowMaximum(greatest, l);
-  let sum = rowSum(vec4f(total * preciseExp(greatest - maximum)), l).x;
+  let found = rowExponentials(row.base, row.seen, l);
   if (!exists) { return; }
-  if (first == 0u) { newLogSums[row.number] = maximum + preciseLog(sum); }
-  let share = 1.0 / sum;
+  if (first == 0u) { newLogSums[row.number] = found.x + preciseLog(found.y); }
+  let share = 1.0 / found.y;
   for (var pack = first; pack < packs; pack += LANES) {
-    scores[row.base + pack] = packExp(scoresOf(row, pack) - maximum) * share * keptOf(row, pack);
+    scores[row.base + pack] = packExp(valuesOf(row.base, row.seen, pack) - found.x) * share * keptOf(row, pack);
   }
   for (var pack = first + (max(packs, first) - first + LANES - 1u) / LANES * LANES; pack < params.packs; pack += LANES) {
     scores[row.base + pack] = Pack();
@@ -88,7 +74,7 @@ fn score_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: 
   if (i >= params.rows * params.packs) { return; }
   let row = rowOf(i / params.packs);
   let pack = i - row.base;
-  let probability = packExp(scoresOf(row, pack) - logSums[row.number]);
+  let probability = packExp(valuesOf(row.base, row.seen, pack) - logSums[row.number]);
   let kept = keptOf(row, pack);
   let gradient = gradients[i];
   scores[i] = probability * kept;

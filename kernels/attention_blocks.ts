@@ -17,10 +17,14 @@ import { lanesFor } from "./lanes.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
 import { definePackedKernel, packFor } from "./pack.ts";
 import philox from "./philox.wgsl" with { type: "text" };
+import rowExponentials from "./row_exponentials.wgsl" with { type: "text" };
 import { elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
 import { splitLength } from "./slice_elements.ts";
 
-const kernels = definePackedKernel("attention", `${philox}\n${lanes}\n${source}`);
+const kernels = definePackedKernel(
+  "attention",
+  `${philox}\n${lanes}\n${rowExponentials}\n${source}`,
+);
 
 /** How the rows of scores are divided. */
 export interface BlockPlan {

@@ -8,10 +8,11 @@ import lanes from "./lanes.wgsl" with { type: "text" };
 import { matmul } from "./matmul.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import { reduce } from "./reduce.ts";
-import { type RowRange, type Slice } from "./slice.ts";
+import rowExponentials from "./row_exponentials.wgsl" with { type: "text" };
+import type { RowRange, Slice } from "./slice.ts";
 import { splitLength } from "./slice_elements.ts";
 
-const kernels = definePackedKernel("head_loss", `${lanes}\n${source}`);
+const kernels = definePackedKernel("head_loss", `${lanes}\n${rowExponentials}\n${source}`);
 
 /** Sizes of a projection and its loss. */
 export interface HeadLossSize {

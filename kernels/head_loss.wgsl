@@ -13,15 +13,13 @@ struct Params { rows: u32, first_row: u32, packs: u32, columns: u32, first_colum
 @group(0) @binding(5) var<storage, read_write> losses: array<f32>; // (all rows)
 @group(0) @binding(5) var<storage, read> dy: array<f32>; // one element
 
-const HIDDEN = -3.4e38;
-
 // The state before the first chunk; a target that is no column makes it NaN.
 fn startOf(label: u32) -> vec4f {
   return vec4f(HIDDEN, 0.0, select(0.0, bitcast<f32>(label | 0x7fc00000u), label >= params.vocabulary), 0.0);
 }
 
-fn logitsOf(base: u32, pack: u32) -> Pack {
-  return select(Pack(HIDDEN), logits[base + min(pack, params.packs - 1u)], packColumns(pack) < Pack(f32(params.columns)));
+fn valuesOf(base: u32, columns: u32, pack: u32) -> Pack {
+  return select(Pack(HIDDEN), logits[base + min(pack, params.packs - 1u)], packColumns(pack) < Pack(f32(columns)));
 }
 
 // Adds a chunk to the states.
@@ -32,25 +30,13 @@ fn add_chunk(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
   let in_block = min(i, params.rows - 1u);
   let row = params.first_row + in_block;
   let base = in_block * params.packs;
-  var greatest = HIDDEN;
-  var total = 0.0;
-  for (var pack = l % LANES; pack < params.packs; pack += 4u * LANES) {
-    let a = logitsOf(base, pack);
-    let b = logitsOf(base, pack + LANES);
-    let c = logitsOf(base, pack + 2u * LANES);
-    let d = logitsOf(base, pack + 3u * LANES);
-    let m = max(greatest, packMaximum(max(max(a, b), max(c, d))));
-    total = total * preciseExp(greatest - m) + packSum((packExp(a - m) + packExp(b - m)) + (packExp(c - m) + packExp(d - m)));
-    greatest = m;
-  }
-  let maximum = rowMaximum(greatest, l);
-  let sum = rowSum(vec4f(total * preciseExp(greatest - maximum)), l).x;
+  let found = rowExponentials(base, params.columns, l);
   if (!exists || l % LANES > 0u) { return; }
   let label = targets[row];
   var state = startOf(label);
   if (params.first_column > 0u) { state = states[row]; }
-  let m = max(state.x, maximum);
-  state.y = state.y * preciseExp(state.x - m) + sum * preciseExp(maximum - m);
+  let m = max(state.x, found.x);
+  state.y = state.y * preciseExp(state.x - m) + found.y * preciseExp(found.x - m);
   state.x = m;
   let column = label - params.first_column;
   if (label >= params.first_column && column < params.columns) {

@@ -1,14 +1,14 @@
 /** Launchers of softmax.wgsl: softmax, log-softmax and cross-entropy over rows of any length. @module */
 
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
-import { reduce } from "./reduce.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { lanesFor } from "./lanes.ts";
+import lanes from "./lanes.wgsl" with { type: "text" };
+import { definePackedKernel, packFor } from "./pack.ts";
+import rowExponentials from "./row_exponentials.wgsl" with { type: "text" };
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./softmax.wgsl" with { type: "text" };
-import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("softmax", common, special, source);
+const kernels = definePackedKernel("softmax", `${lanes}\n${rowExponentials}\n${source}`);
 
 /** Extents of a matrix whose rows are normalized. */
 export interface RowsShape {
@@ -18,61 +18,44 @@ export interface RowsShape {
   columns: number;
 }
 
-/** Slices of one element a row, which are bound whole; the others have the shape of the matrix and are split by rows. */
-const WHOLE = new Set(["maxima", "sums", "targets"]);
+/** How often a row is walked over, at most. */
+const WALKS = 2;
 
+/** Runs an entry point: `matrices` have the shape of the matrix and are split by rows, `whole` is one element a row. */
 function launch(
   gpu: Gpu,
   entryPoint: string,
   shape: RowsShape,
   options: {
-    buffers: Record<string, Slice>;
-    whole?: readonly string[];
-    perRow?: boolean;
+    matrices: Record<string, Slice>;
+    whole?: Record<string, Slice>;
+    perElement?: boolean;
     gradientStride?: number;
     factor?: number;
   },
 ): void {
   const { rows, columns } = shape;
   const operation = `softmax.${entryPoint}`;
-  for (const range of splitRows(gpu, rows, { rowBytes: [4 * columns], operation })) {
-    const buffers: Record<string, Slice> = {};
-    for (const [name, slice] of Object.entries(options.buffers)) {
-      buffers[name] = WHOLE.has(name) || options.whole?.includes(name)
-        ? slice
-        : sliceRows(slice, range, 4 * columns);
-    }
-    const count = options.perRow ? range.count : range.count * columns;
+  const matrices = Object.entries(options.matrices);
+  const { kernel, packs } = packFor(kernels, columns);
+  const rowBytes = elementBytes(matrices[0]![1]) * columns;
+  for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
+    const parts = matrices.map(([name, slice]) => [name, sliceRows(slice, range, rowBytes)]);
     gpu.run(kernel, entryPoint, {
-      buffers,
+      buffers: { ...options.whole, ...Object.fromEntries(parts) },
       params: {
-        count,
+        rows: range.count,
         columns,
+        packs,
         first_row: range.start,
         gradient_stride: options.gradientStride ?? 0,
         factor: options.factor ?? 1,
       },
-      threads: count,
+      ...(options.perElement
+        ? { threads: range.count * packs }
+        : lanesFor(gpu, range.count, { iterations: WALKS * packs, operation })),
     });
   }
-}
-
-/**
- * Maximum and sum of exponentials of each row, from which softmax, log-softmax and cross-entropy follow.
- *
- * @param gpu The device.
- * @param shape Extents.
- * @param buffers `x` (rows, columns); `maxima` and `sums` (rows): max(x) and Σ exp(x − max(x)).
- */
-export function rowStatistics(
-  gpu: Gpu,
-  shape: RowsShape,
-  buffers: { x: Slice; maxima: Slice; sums: Slice },
-): void {
-  const { x, maxima, sums } = buffers;
-  const extents = { outer: shape.rows, length: shape.columns, inner: 1 };
-  reduce(gpu, "maximum", { a: x, y: maxima, ...extents });
-  reduce(gpu, "sum_exponentials", { a: x, b: maxima, y: sums, ...extents });
 }
 
 /**
@@ -80,15 +63,15 @@ export function rowStatistics(
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param options `x`, `y` (rows, columns); what {@linkcode rowStatistics} found; `logarithm`: whether y is log(softmax(x)).
+ * @param options `x`, `y` (rows, columns), both f32 or f16; `logarithm`: whether y is log(softmax(x)).
  */
 export function softmaxForward(
   gpu: Gpu,
   shape: RowsShape,
-  options: { x: Slice; maxima: Slice; sums: Slice; y: Slice; logarithm: boolean },
+  options: { x: Slice; y: Slice; logarithm: boolean },
 ): void {
-  const { logarithm, ...buffers } = options;
-  launch(gpu, logarithm ? "log_softmax" : "softmax", shape, { buffers });
+  const { logarithm, ...matrices } = options;
+  launch(gpu, logarithm ? "log_softmax" : "softmax", shape, { matrices });
 }
 
 /**
@@ -96,39 +79,35 @@ export function softmaxForward(
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param options The output `y` of the forward pass, `dy` and `dx` (rows, columns); scratch `sums` (rows).
+ * @param options The output `y` of the forward pass, `dy` and `dx` (rows, columns), all f32 or all f16.
  */
 export function softmaxBackward(
   gpu: Gpu,
   shape: RowsShape,
-  options: { y: Slice; dy: Slice; dx: Slice; sums: Slice; logarithm: boolean },
+  options: { y: Slice; dy: Slice; dx: Slice; logarithm: boolean },
 ): void {
-  const { y, dy, dx, sums, logarithm } = options;
-  const extents = { outer: shape.rows, length: shape.columns, inner: 1 };
-  if (logarithm) reduce(gpu, "sum", { a: dy, y: sums, ...extents });
-  else reduce(gpu, "sum_products", { a: y, b: dy, y: sums, ...extents });
+  const { y, dy, dx, logarithm } = options;
   launch(gpu, logarithm ? "log_softmax_backward" : "softmax_backward", shape, {
-    buffers: { x: y, sums, dy, y: dx },
+    matrices: { x: y, dy, y: dx },
   });
 }
 
 /**
- * Cross-entropy of each row with its target column: `max + log(sum) - x[target]`; NaN for a target that is no column.
+ * Cross-entropy of each row with its target column: `log(Σ exp(x)) - x[target]`; NaN for a target that is no column.
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param buffers `x` (rows, columns); what {@linkcode rowStatistics} found; `targets` (rows), u32; `losses` (rows).
+ * @param buffers `x` (rows, columns), f32 or f16; `targets` (rows), u32; `losses` and, for the gradient, `logSums` (rows), f32.
  */
 export function crossEntropyForward(
   gpu: Gpu,
   shape: RowsShape,
-  buffers: { x: Slice; maxima: Slice; sums: Slice; targets: Slice; losses: Slice },
+  buffers: Record<"x" | "targets" | "losses" | "logSums", Slice>,
 ): void {
-  const { losses, ...inputs } = buffers;
+  const { x, targets, losses, logSums } = buffers;
   launch(gpu, "cross_entropy", shape, {
-    buffers: { ...inputs, y: losses },
-    whole: ["y"],
-    perRow: true,
+    matrices: { x },
+    whole: { targets, losses, newLogSums: logSums },
   });
 }
 
@@ -137,26 +116,21 @@ export function crossEntropyForward(
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param options As forward; `dy` (rows), or one element that all rows share if `shared`; `dx` (rows, columns).
+ * @param options As forward; `dy` (rows), or one element that all rows share if `shared`; `dx` (rows, columns), in the type of x.
  */
 export function crossEntropyBackward(
   gpu: Gpu,
   shape: RowsShape,
-  options: {
-    x: Slice;
-    maxima: Slice;
-    sums: Slice;
-    targets: Slice;
-    dy: Slice;
-    dx: Slice;
+  options: Record<"x" | "targets" | "logSums" | "dy" | "dx", Slice> & {
     shared: boolean;
     factor: number;
   },
 ): void {
-  const { shared, factor, dx, ...inputs } = options;
+  const { x, targets, logSums, dy, dx, shared, factor } = options;
   launch(gpu, "cross_entropy_backward", shape, {
-    buffers: { ...inputs, y: dx },
-    whole: ["dy"],
+    matrices: { x, y: dx },
+    whole: { targets, logSums, dlosses: dy },
+    perElement: true,
     gradientStride: shared ? 0 : 1,
     factor,
   });

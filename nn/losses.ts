@@ -1,7 +1,7 @@
 /** Losses: cross-entropy, mean absolute and mean squared difference. @module */
 
 import { reduce } from "../kernels/reduce.ts";
-import { crossEntropyBackward, crossEntropyForward, rowStatistics } from "../kernels/softmax.ts";
+import { crossEntropyBackward, crossEntropyForward } from "../kernels/softmax.ts";
 import { abs, square } from "./activation.ts";
 import { add } from "./math.ts";
 import { mean } from "./reduce.ts";
@@ -39,16 +39,10 @@ export function crossEntropy(
   }
   const { tape } = logits;
   const shared = options.reduction !== "none";
-  const maxima = tape.alloc([rows]);
-  const sums = tape.alloc([rows]);
+  const logSums = tape.alloc([rows]);
   const losses = tape.alloc(targets.shape);
-  const inputs = { x: logits.storage, maxima: maxima.storage, sums: sums.storage };
-  rowStatistics(tape.gpu, shape, inputs);
-  crossEntropyForward(tape.gpu, shape, {
-    ...inputs,
-    targets: targets.storage,
-    losses: losses.storage,
-  });
+  const inputs = { x: logits.storage, targets: targets.storage, logSums: logSums.storage };
+  crossEntropyForward(tape.gpu, shape, { ...inputs, losses: losses.storage });
   const factor = shared ? 1 / rows : 1;
   let y = losses;
   if (shared) {
@@ -64,10 +58,9 @@ export function crossEntropy(
     tape.release(losses);
   }
   return tape.record("crossEntropy", y, [logits], (dy) => {
-    const dx = tape.alloc(logits.shape);
+    const dx = tape.alloc(logits.shape, logits.dtype);
     crossEntropyBackward(tape.gpu, shape, {
       ...inputs,
-      targets: targets.storage,
       dy: dy.storage,
       dx: dx.storage,
       shared,

@@ -1,11 +1,6 @@
 /** Softmax over the last axis, and its logarithm. @module */
 
-import {
-  type RowsShape,
-  rowStatistics,
-  softmaxBackward,
-  softmaxForward,
-} from "../kernels/softmax.ts";
+import { type RowsShape, softmaxBackward, softmaxForward } from "../kernels/softmax.ts";
 import type { Tensor } from "./tensor.ts";
 
 /**
@@ -30,24 +25,16 @@ function normalize(x: Tensor, logarithm: boolean): Tensor {
   const op = logarithm ? "logSoftmax" : "softmax";
   const shape = rowsOf(x, `${op}()`);
   const { tape } = x;
-  const y = tape.alloc(x.shape);
-  const maxima = tape.alloc([shape.rows]);
-  const sums = tape.alloc([shape.rows]);
-  const statistics = { maxima: maxima.storage, sums: sums.storage };
-  rowStatistics(tape.gpu, shape, { x: x.storage, ...statistics });
-  softmaxForward(tape.gpu, shape, { x: x.storage, ...statistics, y: y.storage, logarithm });
-  tape.release(maxima, sums);
+  const y = tape.alloc(x.shape, x.dtype);
+  softmaxForward(tape.gpu, shape, { x: x.storage, y: y.storage, logarithm });
   return tape.record(op, y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
-    const scratch = tape.alloc([shape.rows]);
+    const dx = tape.alloc(x.shape, x.dtype);
     softmaxBackward(tape.gpu, shape, {
       y: y.storage,
       dy: dy.storage,
       dx: dx.storage,
-      sums: scratch.storage,
       logarithm,
     });
-    tape.release(scratch);
     return [dx];
   });
 }

@@ -26,12 +26,14 @@ function cases(
     run,
     reference: ({ x }) => reference(x!, 67),
     close: ELEMENTWISE,
+    half: ["x"],
   }, {
     name: "in ranges",
     inputs: { x: { shape: [41, 16] } },
     run,
     reference: ({ x }) => reference(x!, 16),
     close: ELEMENTWISE,
+    half: ["x"],
     bindingLimit: 1024,
   }, {
     name: "of one column",
@@ -50,7 +52,7 @@ function cases(
     reference: ({ x }) => reference(x!, 11),
     close: ELEMENTWISE,
   }, {
-    name: "of rows that take two passes",
+    name: "of long rows",
     inputs: { x: { shape: [2, 1031] } },
     run,
     reference: ({ x }) => reference(x!, 1031),

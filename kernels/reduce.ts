@@ -1,4 +1,4 @@
-/** Launcher of reduce.wgsl: sums over one axis, in as many passes as the axis is long. @module */
+/** Launcher of reduce.wgsl: sums and maxima over one axis, in as many passes as the axis is long. @module */
 
 import { GpuMemoryError } from "./errors.ts";
 import common from "./common.wgsl" with { type: "text" };
@@ -7,20 +7,21 @@ import { defineKernel } from "./kernel.ts";
 import source from "./reduce.wgsl" with { type: "text" };
 import type { Slice } from "./slice.ts";
 import { alignedRange, capacityOf, splitLength } from "./slice_elements.ts";
+import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("reduce", common, source);
+const kernel = defineKernel("reduce", common, special, source);
 
 /** One invocation reduces about this many elements. */
 const CHUNK_LENGTH = 128;
 
-/** What is summed up: the elements, their squares, or their products with `b`. */
-export type Reduction = "sum" | "sum_squares" | "sum_products";
+/** What is reduced: the elements, their squares, products with `b`, `exp(a - b)` with one `b` an outer row; or the maximum. */
+export type Reduction = "sum" | "sum_squares" | "sum_products" | "sum_exponentials" | "maximum";
 
 /** Operands of {@linkcode reduce}. */
 export interface ReduceOptions {
   /** Input, shape (outer, length, inner), f32 or f16. */
   a: Slice;
-  /** `sum_products`: same shape and type as `a`. */
+  /** `sum_products`: same shape and type as `a`; `sum_exponentials`: shape (outer), f32. */
   b?: Slice;
   /** Output, shape (outer, inner), f32. */
   y: Slice;
@@ -84,11 +85,14 @@ function runPass(
     const countY = ((piece.outer - 1) * plan.chunks + piece.chunks) * inner;
     const input = alignedRange(gpu, a, first, count);
     const output = alignedRange(gpu, y, firstY, countY);
-    const second = b && alignedRange(gpu, b, first, count);
+    const second = b &&
+      (reduction === "sum_exponentials"
+        ? alignedRange(gpu, b, piece.outerStart, piece.outer)
+        : alignedRange(gpu, b, first, count));
     gpu.run(kernel, reduction, {
       buffers: {
         a: input.slice,
-        ...(second && { b: second.slice }),
+        ...(second && { [reduction === "sum_exponentials" ? "shifts" : "b"]: second.slice }),
         y: output.slice,
       },
       params: {
@@ -132,7 +136,7 @@ export function reduce(gpu: Gpu, reduction: Reduction, options: ReduceOptions): 
   }
   const partial = gpu.acquire(4 * outer * plan.chunks * inner, "partial results of a reduction");
   runPass(gpu, reduction, { ...options, y: partial, factor: 1 }, plan);
-  reduce(gpu, "sum", {
+  reduce(gpu, reduction === "maximum" ? "maximum" : "sum", {
     a: partial,
     y,
     outer,

@@ -11,6 +11,7 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<Stored>;
 @group(0) @binding(2) var<storage, read> b: array<Stored>;
+@group(0) @binding(2) var<storage, read> shifts: array<f32>; // (outer)
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
 struct Chunk {
@@ -88,4 +89,28 @@ fn sum_products(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec
   }
   for (; at < c.end; at += c.step) { total.x += f32(a[params.first + at]) * f32(b[params.first_b + at]); }
   store(c.output, total);
+}
+
+// Sum of e^(a - shift) with one shift an outer row.
+@compute @workgroup_size(THREADS)
+fn sum_exponentials(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let c = chunkOf(flatIndex(w, n, l));
+  if (!c.valid) { return; }
+  let shift = shifts[params.first_b + c.outer];
+  var total = vec4f();
+  var at = c.at;
+  for (var j = 0u; at < c.end; at += c.step) {
+    total[j] += preciseExp(f32(a[params.first + at]) - shift);
+    j = (j + 1u) & 3u;
+  }
+  store(c.output, total);
+}
+
+@compute @workgroup_size(THREADS)
+fn maximum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let c = chunkOf(flatIndex(w, n, l));
+  if (!c.valid) { return; }
+  var largest = f32(a[params.first + c.at]);
+  for (var at = c.at + c.step; at < c.end; at += c.step) { largest = max(largest, f32(a[params.first + at])); }
+  y[c.output] = largest;
 }

@@ -1,14 +1,13 @@
 /** Launchers of optim.wgsl: Adam, averages, accumulation and exchange of parameters, in place. @module */
 
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
 import source from "./optim.wgsl" with { type: "text" };
+import { definePackedKernel, packFor } from "./pack.ts";
 import { reduce } from "./reduce.ts";
 import { type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 
-const kernel = defineKernel("optim", common, source);
-const UNUSED = Object.fromEntries([...kernel.fields.keys()].map((name) => [name, 0]));
+const kernel = definePackedKernel("optim", source);
+const UNUSED = Object.fromEntries([...kernel.scalar.fields.keys()].map((name) => [name, 0]));
 
 function launch(
   gpu: Gpu,
@@ -20,12 +19,13 @@ function launch(
   },
 ): void {
   const { buffers, whole, params } = options;
-  const count = buffers.y!.bytes / 4;
+  const { kernel: chosen, packs } = packFor(kernel, buffers.y!.bytes / 4);
+  const packBytes = buffers.y!.bytes / packs;
   const operation = `optim.${entryPoint}`;
-  for (const range of splitRows(gpu, count, { rowBytes: [4], operation })) {
+  for (const range of splitRows(gpu, packs, { rowBytes: [packBytes], operation })) {
     const parts: Record<string, Slice> = { ...whole };
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, 4);
-    gpu.run(kernel, entryPoint, {
+    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, packBytes);
+    gpu.run(chosen, entryPoint, {
       buffers: parts,
       params: { ...UNUSED, ...params, count: range.count },
       threads: range.count,
@@ -35,15 +35,19 @@ function launch(
 
 /** Options of {@linkcode adamStep}. */
 export interface AdamStepOptions {
-  /** Updated in place. */
+  /** Updated in place; one parameter, or neighbors in an arena. */
   parameter: Slice;
   /** As long as the parameter. */
   gradient: Slice;
+  /** Multiplies the gradient. */
+  gradientScale: number;
   /** Running mean of gradients, updated in place. */
   firstMoment: Slice;
   /** Running mean of squared gradients, updated in place. */
   secondMoment: Slice;
-  /** One element: norm of all gradients. Nothing is updated unless it is finite. */
+  /** Moving average of the parameter, updated in place; `oneMinusDecay` is the share that comes from the parameter. */
+  average?: { slice: Slice; oneMinusDecay: number } | undefined;
+  /** One element: norm of all scaled gradients. Nothing is updated unless it is finite. */
   norm: Slice;
   /** Largest norm; the gradient is multiplied by `min(1, maxNorm / (norm + 1e-6))`. Default: not clipped. */
   maxNorm?: number | undefined;
@@ -62,20 +66,21 @@ export interface AdamStepOptions {
 }
 
 /**
- * One step of Adam or AdamW for one parameter.
+ * One step of Adam or AdamW, and of the moving average where there is one.
  *
  * @param gpu The device.
  * @param options Slices and hyperparameters.
  */
 export function adamStep(gpu: Gpu, options: AdamStepOptions): void {
-  const { parameter, gradient, firstMoment, secondMoment, norm, maxNorm } = options;
-  const { step, learningRate, betas, eps, weightDecay, decoupled } = options;
-  launch(gpu, "adam", {
+  const { parameter, gradient, gradientScale, firstMoment, secondMoment, average } = options;
+  const { norm, maxNorm, step, learningRate, betas, eps, weightDecay, decoupled } = options;
+  launch(gpu, average ? "adam_averaged" : "adam", {
     buffers: {
       y: parameter,
       x: gradient,
       first_moment: firstMoment,
       second_moment: secondMoment,
+      ...(average && { averages: average.slice }),
     },
     whole: { norm },
     params: {
@@ -90,18 +95,21 @@ export function adamStep(gpu: Gpu, options: AdamStepOptions): void {
       root_correction: Math.sqrt(1 - betas[1] ** step),
       weight_decay: weightDecay,
       shrink: 1 - learningRate * weightDecay,
+      gradient_scale: gradientScale,
+      alpha: average?.oneMinusDecay ?? 0,
     },
   });
 }
 
 /**
- * Norm of all elements of several slices together: `sqrt(Σ x²)`.
+ * Norm of all elements of several slices together: `factor sqrt(Σ x²)`.
  *
  * @param gpu The device.
  * @param slices At least one.
  * @param norm Receives the norm, one element.
+ * @param factor Multiplies the norm, default 1.
  */
-export function globalNorm(gpu: Gpu, slices: readonly Slice[], norm: Slice): void {
+export function globalNorm(gpu: Gpu, slices: readonly Slice[], norm: Slice, factor = 1): void {
   const squares = gpu.acquire(4 * slices.length, "squared norms of gradients");
   for (const [i, a] of slices.entries()) {
     const y = subslice(squares, 4 * i, 4);
@@ -109,7 +117,7 @@ export function globalNorm(gpu: Gpu, slices: readonly Slice[], norm: Slice): voi
   }
   const total = gpu.acquire(4, "the squared norm of all gradients");
   reduce(gpu, "sum", { a: squares, y: total, outer: 1, length: slices.length, inner: 1 });
-  launch(gpu, "root", { buffers: { y: norm, x: total } });
+  launch(gpu, "root", { buffers: { y: norm, x: total }, params: { alpha: factor } });
   gpu.release(squares);
   gpu.release(total);
 }
@@ -125,7 +133,11 @@ export function clipFactor(
   options: { norm: Slice; factor: Slice; maxNorm: number },
 ): void {
   const { norm, factor, maxNorm } = options;
-  launch(gpu, "clip_factor", { buffers: { y: factor, x: norm }, params: { max_norm: maxNorm } });
+  launch(gpu, "clip_factor", {
+    buffers: { y: factor },
+    whole: { norm },
+    params: { max_norm: maxNorm },
+  });
 }
 
 /**

@@ -1,32 +1,31 @@
 // Updates of parameters in place.
 
-// adam: see its comment; average: `alpha` is 1 minus the decay; accumulate: `alpha` is the factor. Unused fields are 0.
+// adam: see its comment; average: `alpha` is 1 minus the decay; accumulate: `alpha` is the factor; root: it multiplies the norm.
+// Unused fields are 0.
 struct Params {
   count: u32, decoupled: u32, clip: u32,
   max_norm: f32, beta2: f32, one_minus_beta1: f32, one_minus_beta2: f32,
-  eps: f32, step_size: f32, root_correction: f32, weight_decay: f32, shrink: f32, alpha: f32,
+  eps: f32, step_size: f32, root_correction: f32, weight_decay: f32, shrink: f32, alpha: f32, gradient_scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
-@group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read_write> first_moment: array<f32>;
-@group(0) @binding(4) var<storage, read_write> second_moment: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<Pack>;
+@group(0) @binding(2) var<storage, read> x: array<Pack>;
+@group(0) @binding(3) var<storage, read_write> first_moment: array<Pack>;
+@group(0) @binding(4) var<storage, read_write> second_moment: array<Pack>;
 @group(0) @binding(5) var<storage, read> norm: array<f32>;
-@group(0) @binding(3) var<storage, read_write> other: array<f32>;
+@group(0) @binding(6) var<storage, read_write> averages: array<Pack>;
+@group(0) @binding(3) var<storage, read_write> other: array<Pack>;
 
 fn clipFactor(gradient_norm: f32) -> f32 {
   return min(1.0, params.max_norm / (gradient_norm + 1e-6));
 }
 
-// One step of Adam for parameter y with gradient x. The gradient is clipped by the norm of all. Where that is not finite, neither
-// parameters nor moments change. step_size = learning rate / (1 - beta1^t), root_correction =
-// sqrt(1 - beta2^t), shrink = 1 - learning rate * weight decay; the host computes them in double precision.
-@compute @workgroup_size(THREADS)
-fn adam(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i >= params.count || !isFinite(norm[0])) { return; }
-  let factor = select(1.0, clipFactor(norm[0]), params.clip > 0u);
+// One step of Adam for elements i of parameter y with gradient x, which returns their new values. The gradient is multiplied by
+// gradient_scale and clipped by the norm of all. step_size = learning rate / (1 - beta1^t), root_correction = sqrt(1 - beta2^t),
+// shrink = 1 - learning rate * weight decay; the host computes them in double precision.
+fn adamValue(i: u32, gradient_norm: f32) -> Pack {
+  let factor = params.gradient_scale * select(1.0, clipFactor(gradient_norm), params.clip > 0u);
   var p = y[i];
   var g = factor * x[i];
   if (params.decoupled > 0u) { p *= params.shrink; } else { g += params.weight_decay * p; }
@@ -34,26 +33,48 @@ fn adam(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @bui
   let v = params.beta2 * second_moment[i] + params.one_minus_beta2 * g * g;
   first_moment[i] = m;
   second_moment[i] = v;
-  y[i] = p - params.step_size * (m / (sqrt(v) / params.root_correction + params.eps));
+  return p - params.step_size * (m / (sqrt(v) / params.root_correction + params.eps));
 }
 
-// One invocation: y = sqrt(x), the norm from the sum of squares.
+fn averageValue(average: Pack, value: Pack) -> Pack {
+  return average - params.alpha * (average - value);
+}
+
+// Where the norm is not finite, neither parameters nor moments change.
+@compute @workgroup_size(THREADS)
+fn adam(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i >= params.count || !isFinite(norm[0])) { return; }
+  y[i] = adamValue(i, norm[0]);
+}
+
+// The same, and the average follows the parameter.
+@compute @workgroup_size(THREADS)
+fn adam_averaged(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let i = flatIndex(w, n, l);
+  if (i >= params.count || !isFinite(norm[0])) { return; }
+  let value = adamValue(i, norm[0]);
+  y[i] = value;
+  averages[i] = averageValue(averages[i], value);
+}
+
+// One invocation: y = alpha sqrt(x), the norm from the sum of squares.
 @compute @workgroup_size(THREADS)
 fn root(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  if (flatIndex(w, n, l) == 0u) { y[0] = sqrt(x[0]); }
+  if (flatIndex(w, n, l) == 0u) { y[0] = params.alpha * sqrt(x[0]); }
 }
 
-// One invocation: y = factor of gradients whose norm is x.
+// One invocation: y = factor of gradients whose norm is norm.
 @compute @workgroup_size(THREADS)
 fn clip_factor(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  if (flatIndex(w, n, l) == 0u) { y[0] = clipFactor(x[0]); }
+  if (flatIndex(w, n, l) == 0u) { y[0] = Pack(clipFactor(norm[0])); }
 }
 
 // y -= alpha (y - x)
 @compute @workgroup_size(THREADS)
 fn average(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = y[i] - params.alpha * (y[i] - x[i]); }
+  if (i < params.count) { y[i] = averageValue(y[i], x[i]); }
 }
 
 // y += alpha x

@@ -1,6 +1,8 @@
 /** Exponential moving averages of parameters. @module */
 
 import { averageStep, exchange } from "../kernels/optim.ts";
+import type { Slice } from "../kernels/slice.ts";
+import { Arena, runsOf } from "./arena.ts";
 import { Parameter } from "./tensor.ts";
 
 /** Options of {@linkcode ExponentialMovingAverage}. */
@@ -11,8 +13,18 @@ export interface ExponentialMovingAverageOptions {
   warmup?: boolean;
 }
 
+/** A parameter and its average. */
+interface Entry {
+  name: string;
+  parameter: Parameter;
+  average: Parameter;
+}
+
 /**
  * A smoothed copy of parameters: `average -= (1 - decay) (average - parameter)` after each step.
+ *
+ * An optimizer that is given the averages moves those of the parameters that it updates in the same pass; `update` then moves the
+ * rest.
  *
  * @see SEED-Voken src/IBQ/modules/ema.py, `LitEma`.
  */
@@ -21,7 +33,11 @@ export class ExponentialMovingAverage implements Disposable {
   readonly decay: number;
   /** Updates so far, which warmup counts; -1 without warmup, as in the reference's `num_updates`. */
   updates: number;
-  readonly #entries: { name: string; parameter: Parameter; average: Parameter }[] = [];
+  readonly #entries: readonly Entry[];
+  readonly #averages = new Map<Parameter, Parameter>();
+  /** Parameters whose averages an optimizer has moved since the last update. */
+  readonly #moved = new Set<Parameter>();
+  readonly #arena: Arena | undefined;
   #swapped = false;
 
   /**
@@ -41,46 +57,69 @@ export class ExponentialMovingAverage implements Disposable {
     }
     this.decay = Math.fround(decay);
     this.updates = warmup ? 0 : -1;
-    for (const [name, parameter] of parameters) {
-      if (!parameter.trainable) continue;
+    const averaged = [...parameters].filter(([, parameter]) => parameter.trainable);
+    const first = averaged[0]?.[1];
+    const sizes = averaged.map(([, { storage }]) => storage.bytes);
+    this.#arena = first && new Arena(first.gpu, sizes, "averages");
+    this.#entries = averaged.map(([name, parameter], i) => {
       const { gpu, shape, filePermutation } = parameter;
       const average = new Parameter(gpu, shape, {
         trainable: false,
-        purpose: `the average of ${name}`,
+        storage: this.#arena!.slices[i]!,
         ...(filePermutation && { filePermutation }),
       });
       gpu.copy(parameter.storage, average.storage);
-      this.#entries.push({ name, parameter, average });
+      this.#averages.set(parameter, average);
+      return { name, parameter, average };
+    });
+  }
+
+  /** What the next update takes from the parameters: 1 minus its decay. */
+  get oneMinusDecay(): number {
+    let { decay } = this;
+    if (this.updates >= 0) {
+      const update = this.updates + 1;
+      decay = Math.min(decay, Math.fround((1 + update) / (10 + update)));
     }
+    return Math.fround(1 - decay);
   }
 
   /**
-   * Moves the averages towards the parameters.
+   * Hands an average to an optimizer, which moves it together with its parameter.
+   *
+   * @param parameter The parameter.
+   * @returns Its average; undefined if it has none, or was handed out since the last update.
+   * @throws {TypeError} While averages and parameters are swapped.
+   */
+  take(parameter: Parameter): Slice | undefined {
+    this.#assertInPlace("update averages");
+    const average = this.#averages.get(parameter);
+    if (!average || this.#moved.has(parameter)) return undefined;
+    this.#moved.add(parameter);
+    return average.storage;
+  }
+
+  /**
+   * Moves the averages that no optimizer has moved since the last update towards the parameters, and counts the update.
    *
    * @throws {TypeError} While averages and parameters are swapped.
    */
   update(): void {
     this.#assertInPlace("update averages");
-    let { decay } = this;
-    if (this.updates >= 0) {
-      this.updates++;
-      decay = Math.min(decay, Math.fround((1 + this.updates) / (10 + this.updates)));
-    }
-    const oneMinusDecay = Math.fround(1 - decay);
-    for (const { parameter, average } of this.#entries) {
-      averageStep(parameter.gpu, {
-        average: average.storage,
-        x: parameter.storage,
-        oneMinusDecay,
-      });
+    const { oneMinusDecay } = this;
+    if (this.updates >= 0) this.updates++;
+    const rest = this.#entries.filter(({ parameter }) => !this.#moved.has(parameter));
+    this.#moved.clear();
+    for (const { entries, slices: [x, average] } of runsOf(rest, slicesOf)) {
+      averageStep(entries[0]!.parameter.gpu, { average: average!, x: x!, oneMinusDecay });
     }
   }
 
   /** Exchanges averages and parameters, so that a model evaluates with the averages; a second call puts both back. */
   swap(): void {
     this.#swapped = !this.#swapped;
-    for (const { parameter, average } of this.#entries) {
-      exchange(parameter.gpu, { a: parameter.storage, b: average.storage });
+    for (const { entries, slices: [a, b] } of runsOf(this.#entries, slicesOf)) {
+      exchange(entries[0]!.parameter.gpu, { a: a!, b: b! });
     }
   }
 
@@ -110,6 +149,7 @@ export class ExponentialMovingAverage implements Disposable {
   /** Gives the averages' buffers back. */
   [Symbol.dispose](): void {
     for (const { average } of this.#entries) average[Symbol.dispose]();
+    this.#arena?.[Symbol.dispose]();
   }
 
   #assertInPlace(action: string): void {
@@ -119,4 +159,8 @@ export class ExponentialMovingAverage implements Disposable {
       );
     }
   }
+}
+
+function slicesOf({ parameter, average }: Entry): readonly Slice[] {
+  return [parameter.storage, average.storage];
 }

@@ -1,7 +1,10 @@
 /** Adam and AdamW, with state that checkpoints can hold. @module */
 
-import { adamStep } from "../kernels/optim.ts";
-import { gradientNorm } from "./gradient_norm.ts";
+import type { Gpu } from "../kernels/gpu.ts";
+import { adamStep, globalNorm } from "../kernels/optim.ts";
+import type { Slice } from "../kernels/slice.ts";
+import { Arena, gather, type Run, runsOf } from "./arena.ts";
+import type { ExponentialMovingAverage } from "./ema.ts";
 import { assertShape, type Operand, Parameter, type Tensor } from "./tensor.ts";
 
 /** Options of {@linkcode Adam}. */
@@ -22,35 +25,40 @@ export interface AdamStepSettings {
   learningRate: number;
   /** Weight decay of this step; default: the optimizer's. */
   weightDecay?: number;
-  /** Largest norm of all gradients together; default: not clipped. */
+  /** Largest norm of all scaled gradients together; default: not clipped. */
   clip?: number;
+  /** Multiplies the gradients, such as 1 over the factor of the loss. Default 1. */
+  gradientScale?: number;
+  /** Averages that follow the parameters in the same pass. */
+  averages?: ExponentialMovingAverage | undefined;
 }
 
 /** What Adam remembers of a parameter. */
 interface Entry {
   name: string;
   parameter: Parameter;
+  /** Where the parameter lies while the optimizer lives. */
+  place: Slice;
   firstMoment: Parameter;
   secondMoment: Parameter;
   steps: number;
 }
 
-function momentOf(parameter: Parameter, what: string): Parameter {
-  const { filePermutation } = parameter;
-  const moment = new Parameter(parameter.gpu, parameter.shape, {
-    trainable: false,
-    purpose: what,
-    ...(filePermutation && { filePermutation }),
-  });
-  parameter.gpu.clear(moment.storage);
-  return moment;
+/** What a step does to a parameter. */
+interface Update {
+  entry: Entry;
+  gradient: Tensor;
+  average: Slice | undefined;
 }
 
 /**
  * Adam, or AdamW with `decoupled`, as PyTorch computes them: running means with bias correction, `eps` outside the root.
  *
- * A step whose gradients do not have a finite norm changes neither parameters nor moments; that is decided on the GPU, so nothing is
- * read back. Each parameter counts its own steps, those without gradient excepted. A step without effect is counted too: stop or
+ * While the optimizer lives, small parameters lie side by side in a buffer of its own, as their moments do, so that one dispatch
+ * updates all of them.
+ *
+ * A step whose gradients do not have a finite norm changes neither parameters nor moments nor averages; that is decided on the GPU,
+ * so nothing is read back. Each parameter counts its own steps, those without gradient excepted. A step without effect is counted too: stop or
  * restore the counts when the returned norm is not finite.
  *
  * @see Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101.
@@ -64,7 +72,8 @@ function momentOf(parameter: Parameter, what: string): Parameter {
  */
 export class Adam implements Disposable {
   readonly #options: Required<AdamOptions>;
-  readonly #entries: Entry[] = [];
+  readonly #entries: readonly Entry[];
+  readonly #arenas: readonly Arena[];
 
   /**
    * Makes an optimizer whose moments are 0.
@@ -84,12 +93,36 @@ export class Adam implements Disposable {
       );
     }
     this.#options = { betas, eps, weightDecay, decoupled };
-    for (const [name, parameter] of parameters) {
-      if (!parameter.trainable) continue;
-      const firstMoment = momentOf(parameter, `the first moment of ${name}`);
-      const secondMoment = momentOf(parameter, `the second moment of ${name}`);
-      this.#entries.push({ name, parameter, firstMoment, secondMoment, steps: 0 });
-    }
+    const trained = [...parameters].filter(([, parameter]) => parameter.trainable);
+    const first = trained[0]?.[1];
+    const sizes = trained.map(([, { storage }]) => storage.bytes);
+    this.#arenas = first
+      ? ["parameters", "first moments", "second moments"].map((purpose) =>
+        new Arena(first.gpu, sizes, purpose)
+      )
+      : [];
+    const [places, firstMoments, secondMoments] = this.#arenas;
+    firstMoments?.clear();
+    secondMoments?.clear();
+    this.#entries = trained.map(([name, parameter], i) => {
+      const { gpu, shape, filePermutation } = parameter;
+      const moment = (arena: Arena): Parameter =>
+        new Parameter(gpu, shape, {
+          trainable: false,
+          storage: arena.slices[i]!,
+          ...(filePermutation && { filePermutation }),
+        });
+      const place = places!.slices[i]!;
+      parameter.moveTo(place);
+      return {
+        name,
+        parameter,
+        place,
+        firstMoment: moment(firstMoments!),
+        secondMoment: moment(secondMoments!),
+        steps: 0,
+      };
+    });
   }
 
   /**
@@ -97,40 +130,67 @@ export class Adam implements Disposable {
    *
    * @param gradients What `Tape.grad` returned; entries of other operands are ignored.
    * @param settings Learning rate, weight decay and clipping of this step.
-   * @returns Norm of the gradients before clipping: a scalar on their tape, for the log.
+   * @returns Norm of the scaled gradients before clipping: a scalar on their tape, for the log.
    * @throws {TypeError} If no parameter has a gradient, or one of another shape.
    */
   step(gradients: ReadonlyMap<Operand, Tensor>, settings: AdamStepSettings): Tensor {
-    const { learningRate, clip } = settings;
-    const { betas, eps, decoupled } = this.#options;
-    const weightDecay = settings.weightDecay ?? this.#options.weightDecay;
-    const updates: { entry: Entry; gradient: Tensor }[] = [];
-    for (const entry of this.#entries) {
-      const gradient = gradients.get(entry.parameter);
-      if (!gradient) continue;
-      assertShape(gradient, entry.parameter.shape, `the gradient of ${entry.name}`);
-      updates.push({ entry, gradient });
-    }
-    const norm = gradientNorm(updates.map(({ gradient }) => gradient));
-    const { gpu } = norm.tape;
-    for (const { entry, gradient } of updates) {
-      entry.steps++;
-      adamStep(gpu, {
-        parameter: entry.parameter.storage,
-        gradient: gradient.storage,
-        firstMoment: entry.firstMoment.storage,
-        secondMoment: entry.secondMoment.storage,
-        norm: norm.storage,
-        maxNorm: clip,
-        step: entry.steps,
-        learningRate,
-        betas,
-        eps,
-        weightDecay,
-        decoupled,
-      });
+    const updates = this.#updates(gradients, settings.averages);
+    const { tape } = updates[0]!.gradient;
+    const runs = runsOf(updates, slicesOf, sharePass);
+    const gathered = runs.map((run) => gatherGradients(tape.gpu, run));
+    const norm = tape.alloc([]);
+    globalNorm(tape.gpu, gathered, norm.storage, Math.abs(settings.gradientScale ?? 1));
+    for (const { entry } of updates) entry.steps++;
+    for (const [i, run] of runs.entries()) {
+      this.#update(tape.gpu, run, { gradient: gathered[i]!, norm: norm.storage, settings });
+      if (run.entries.length > 1) tape.gpu.release(gathered[i]!);
     }
     return norm;
+  }
+
+  #updates(
+    gradients: ReadonlyMap<Operand, Tensor>,
+    averages: ExponentialMovingAverage | undefined,
+  ): Update[] {
+    const updates: Update[] = [];
+    for (const entry of this.#entries) {
+      const { name, parameter } = entry;
+      const gradient = gradients.get(parameter);
+      if (!gradient) continue;
+      assertShape(gradient, parameter.shape, `the gradient of ${name}`);
+      updates.push({ entry, gradient, average: undefined });
+    }
+    if (updates.length === 0) {
+      throw new TypeError("Cannot step: expected the gradient of a parameter, found none");
+    }
+    for (const update of updates) update.average = averages?.take(update.entry.parameter);
+    return updates;
+  }
+
+  #update(
+    gpu: Gpu,
+    { entries, slices }: Run<Update>,
+    operands: { gradient: Slice; norm: Slice; settings: AdamStepSettings },
+  ): void {
+    const { gradient, norm, settings } = operands;
+    const [parameter, firstMoment, secondMoment, average] = slices;
+    const { betas, eps, decoupled, weightDecay } = this.#options;
+    adamStep(gpu, {
+      parameter: parameter!,
+      gradient,
+      gradientScale: settings.gradientScale ?? 1,
+      firstMoment: firstMoment!,
+      secondMoment: secondMoment!,
+      average: average && { slice: average, oneMinusDecay: settings.averages!.oneMinusDecay },
+      norm,
+      maxNorm: settings.clip,
+      step: entries[0]!.entry.steps,
+      learningRate: settings.learningRate,
+      betas,
+      eps,
+      weightDecay: settings.weightDecay ?? weightDecay,
+      decoupled,
+    });
   }
 
   /**
@@ -172,11 +232,34 @@ export class Adam implements Disposable {
     for (const entry of this.#entries) entry.steps = counts[entry.name]!;
   }
 
-  /** Gives the moments' buffers back. */
+  /** Gives the moments' buffers back; parameters that are still in use take buffers of their own again. */
   [Symbol.dispose](): void {
-    for (const { firstMoment, secondMoment } of this.#entries) {
+    for (const { parameter, place, firstMoment, secondMoment } of this.#entries) {
+      parameter.moveOut(place);
       firstMoment[Symbol.dispose]();
       secondMoment[Symbol.dispose]();
     }
+    for (const arena of this.#arenas) arena[Symbol.dispose]();
   }
+}
+
+function slicesOf({ entry, average }: Update): readonly Slice[] {
+  const { parameter, firstMoment, secondMoment } = entry;
+  const slices = [parameter.storage, firstMoment.storage, secondMoment.storage];
+  return average ? [...slices, average] : slices;
+}
+
+/** Whether one dispatch can serve both: it has one number of steps, and averages or not. */
+function sharePass(a: Update, b: Update): boolean {
+  return a.entry.steps === b.entry.steps && (a.average === undefined) === (b.average === undefined);
+}
+
+/** Gradients of a run, laid out as its parameters: a buffer to give back, but for a single parameter the gradient itself. */
+function gatherGradients(gpu: Gpu, { entries, slices }: Run<Update>): Slice {
+  if (entries.length === 1) return entries[0]!.gradient.storage;
+  const parts = entries.map(({ entry, gradient }) => ({
+    place: entry.parameter.storage,
+    source: gradient.storage,
+  }));
+  return gather(gpu, slices[0]!, parts, "gradients");
 }

@@ -2,6 +2,7 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { Gpu } from "../kernels/gpu.ts";
 import { assertClose, ELEMENTWISE } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
+import { ExponentialMovingAverage } from "./ema.ts";
 import { clipGradients, gradientNorm } from "./gradient_norm.ts";
 import { Adam, type AdamOptions, type AdamStepSettings } from "./optim.ts";
 import { Tape } from "./tape.ts";
@@ -94,22 +95,106 @@ gpuTest("Adam.step() changes nothing at all if one gradient is not finite", asyn
   using a = parameterOf(gpu, new Float32Array([1, 2]));
   using b = parameterOf(gpu, new Float32Array([3]));
   using optimizer = new Adam([["a", a], ["b", b]], { weightDecay: 0.1, decoupled: true });
+  using averages = new ExponentialMovingAverage([["a", a], ["b", b]]);
   const state = async (): Promise<number[][]> =>
     await Promise.all(
-      [a, b, ...[...optimizer.state()].map(([, moment]) => moment)].map(async (parameter) => [
-        ...await parameter.read(),
-      ]),
+      [...optimizer.state(), ...averages.averages(), ["a", a] as const, ["b", b] as const].map(
+        async ([, parameter]) => [...await parameter.read()],
+      ),
     );
   using tape = new Tape(gpu);
   const good = new Float32Array([1, -1]);
-  optimizer.step(gradientsOf(tape, [[a, good], [b, good.slice(1)]]), { learningRate: 0.1 });
+  optimizer.step(gradientsOf(tape, [[a, good], [b, good.slice(1)]]), {
+    learningRate: 0.1,
+    averages,
+  });
+  averages.update();
   const before = await state();
   for (const bad of [NaN, Infinity, -Infinity]) {
     const gradients = gradientsOf(tape, [[a, good], [b, new Float32Array([bad])]]);
-    const norm = optimizer.step(gradients, { learningRate: 0.1, clip: 1 });
+    const norm = optimizer.step(gradients, { learningRate: 0.1, clip: 1, averages });
+    averages.update();
     assertEquals(Number.isFinite((await norm.read())[0]), false);
     assertEquals(await state(), before);
   }
+});
+
+/** Parameters of many sizes, one of them too large to share a buffer. */
+const SIZES = [1, 7, 64, 65, 300_000, 3, 128, 2];
+
+gpuTest(
+  "Adam.step() of many parameters equals steps of each alone, with averages and scale",
+  async (gpu) => {
+    const settings = { learningRate: 0.01, gradientScale: -0.25, weightDecay: 0.1 };
+    const starts = SIZES.map((size, i) => randomNumbers(size, `start ${i}`));
+    const gradients = SIZES.map((size, i) => randomNumbers(size, `gradient ${i}`));
+    /** The state after three steps, the second of which leaves out a parameter and an average. */
+    const train = async (together: boolean): Promise<Float32Array[]> => {
+      using parameters = new DisposableStack();
+      const named = starts.map((start, i): [string, Parameter] => [
+        `p${i}`,
+        parameters.use(parameterOf(gpu, start)),
+      ]);
+      const groups = together ? [named] : named.map((one) => [one]);
+      using optimizers = new DisposableStack();
+      const adams = groups.map((group) => optimizers.use(new Adam(group)));
+      using averages = new ExponentialMovingAverage(named.slice(1), { warmup: true });
+      for (let step = 0; step < 3; step++) {
+        using tape = new Tape(gpu);
+        const pairs = named.map(([, parameter], i): [Parameter, Float32Array] => [
+          parameter,
+          gradients[i]!,
+        ]).filter((_, i) => step !== 1 || i !== 3);
+        for (const [i, adam] of adams.entries()) {
+          const own = together ? pairs : pairs.filter(([parameter]) => parameter === named[i]![1]);
+          if (own.length === 0) continue;
+          adam.step(gradientsOf(tape, own), { ...settings, averages });
+        }
+        averages.update();
+      }
+      const moments = adams.flatMap((adam) => [...adam.state()]);
+      return await Promise.all(
+        [...named, ...averages.averages(), ...moments].map(([, { read }], i, all) =>
+          read.call(all[i]![1])
+        ),
+      );
+    };
+    const [together, alone] = [await train(true), await train(false)];
+    for (const [i, values] of together.entries()) {
+      assertClose(values, alone[i]!, ELEMENTWISE, `tensor ${i}`);
+    }
+  },
+);
+
+gpuTest("Adam.step() takes a handful of dispatches for many parameters", (gpu) => {
+  using parameters = new DisposableStack();
+  const named = Array.from({ length: 150 }, (_, i): [string, Parameter] => [
+    `p${i}`,
+    parameters.use(parameterOf(gpu, new Float32Array(1 + 10 * i))),
+  ]);
+  using optimizer = new Adam(named);
+  using averages = new ExponentialMovingAverage(named);
+  using tape = new Tape(gpu);
+  const gradients = gradientsOf(
+    tape,
+    named.map(([, parameter]) => [parameter, new Float32Array(parameter.size)]),
+  );
+  const before = gpu.stats().dispatches;
+  optimizer.step(gradients, { learningRate: 0.1, clip: 1, averages });
+  averages.update();
+  assertEquals(gpu.stats().dispatches - before < 10, true);
+});
+
+gpuTest("Adam gives parameters buffers of their own again when it is disposed", async (gpu) => {
+  using parameter = parameterOf(gpu, new Float32Array([1, 2, 3]));
+  using gone = parameterOf(gpu, new Float32Array([4]));
+  const first = new Adam([["a", parameter], ["b", gone]]);
+  const second = new Adam([["a", parameter]]);
+  gone[Symbol.dispose]();
+  first[Symbol.dispose]();
+  assertEquals([...await parameter.read()], [1, 2, 3]);
+  second[Symbol.dispose]();
+  assertEquals([...await parameter.read()], [1, 2, 3]);
 });
 
 gpuTest("Adam continues the same from a restored state", async (gpu) => {

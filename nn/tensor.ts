@@ -136,9 +136,14 @@ export interface ParameterOptions {
   filePermutation?: readonly number[];
   /** Named in memory errors. */
   purpose?: string;
+  /** A part of a buffer that something else owns, where the elements shall lie. Default: a buffer of their own. */
+  storage?: Slice;
 }
 
-/** A tensor that outlives tapes: a weight, a running statistic, a cache. It owns its buffer until it is disposed. */
+/**
+ * A tensor that outlives tapes: a weight, a running statistic, a cache. It owns its buffer until it is disposed, or lies in a buffer
+ * of something else, such as an optimizer, that outlives its use.
+ */
 export class Parameter implements Operand, Disposable {
   /** Element type. */
   readonly dtype: DataType;
@@ -147,6 +152,7 @@ export class Parameter implements Operand, Disposable {
   /** Axis i here is axis `filePermutation[i]` of the reference's file. */
   readonly filePermutation: readonly number[] | undefined;
   #storage: Slice | undefined;
+  #owned: boolean;
 
   /**
    * Takes a buffer for the elements.
@@ -163,10 +169,8 @@ export class Parameter implements Operand, Disposable {
     this.dtype = options.dtype ?? "f32";
     this.trainable = options.trainable ?? true;
     this.filePermutation = options.filePermutation;
-    this.#storage = acquireElements(gpu, shape, {
-      dtype: this.dtype,
-      purpose: options.purpose ?? `a parameter of shape [${shape}]`,
-    });
+    this.#owned = options.storage === undefined;
+    this.#storage = options.storage ?? this.#acquire(options.purpose);
   }
 
   /** Number of elements. */
@@ -207,10 +211,41 @@ export class Parameter implements Operand, Disposable {
     return asFloat32(bytes!, this.dtype);
   }
 
-  /** Gives the buffer back. */
+  /**
+   * Moves the elements into a part of a buffer that something else owns, so that one dispatch can serve several parameters. Not while
+   * a tape that has read the parameter is open.
+   *
+   * @param place As many bytes. Its owner calls {@linkcode Parameter.moveOut} before it gives the buffer back.
+   */
+  moveTo(place: Slice): void {
+    const { storage } = this;
+    this.gpu.copy(storage, place);
+    if (this.#owned) this.gpu.release(storage);
+    this.#storage = place;
+    this.#owned = false;
+  }
+
+  /**
+   * Moves the elements back into a buffer of their own, if they still lie where {@linkcode Parameter.moveTo} put them.
+   *
+   * @param place Where that was.
+   */
+  moveOut(place: Slice): void {
+    if (this.#storage !== place) return;
+    const own = this.#acquire();
+    this.gpu.copy(place, own);
+    this.#storage = own;
+    this.#owned = true;
+  }
+
+  /** Gives the buffer back, if it is the parameter's own. */
   [Symbol.dispose](): void {
-    if (this.#storage) this.gpu.release(this.#storage);
+    if (this.#storage && this.#owned) this.gpu.release(this.#storage);
     this.#storage = undefined;
+  }
+
+  #acquire(purpose = `a parameter of shape [${this.shape}]`): Slice {
+    return acquireElements(this.gpu, this.shape, { dtype: this.dtype, purpose });
   }
 }
 

@@ -116,15 +116,17 @@ export class TokenizerLearner implements Disposable {
    */
   step(batches: readonly ImageBatch[], settings: TokenizerStepSettings): Promise<Metrics> {
     const { step, learningRate, clip } = settings;
+    const { averages } = this;
     using scalars = new Tape(this.#gpu, { record: false });
     const log = new MetricSums(scalars);
     const updateDiscriminator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
-      const norm = this.discriminatorOptimizer.step(gradients, { learningRate });
+      const norm = this.discriminatorOptimizer.step(gradients, { learningRate, averages });
       log.set("discriminator_gradient_norm", norm);
     };
     const updateGenerator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
       const norm = this.generatorOptimizer.step(gradients, {
         learningRate,
+        averages,
         ...(clip !== null && { clip }),
       });
       log.set("generator_gradient_norm", norm);
@@ -153,7 +155,7 @@ export class TokenizerLearner implements Disposable {
       }
       updateGenerator(this.#sums.take(scalars));
     }
-    this.averages?.update();
+    averages?.update();
     return log.read(batches.length);
   }
 

@@ -1,18 +1,18 @@
 /** Launcher of reduce.wgsl: sums and maxima over one axis, in as many passes as the axis is long. @module */
 
 import { GpuMemoryError } from "./errors.ts";
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
+import { definePackedKernel, packFor } from "./pack.ts";
 import source from "./reduce.wgsl" with { type: "text" };
-import type { Slice } from "./slice.ts";
+import { elementBytes, type Slice } from "./slice.ts";
 import { alignedRange, capacityOf, splitLength } from "./slice_elements.ts";
-import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("reduce", common, special, source);
+const kernel = definePackedKernel("reduce", source);
 
-/** One invocation reduces about this many elements. */
+/** One invocation reduces about this many elements, or packs of four. */
 const CHUNK_LENGTH = 128;
+/** Elements from which rows that one pass could reduce are read in packs of four, at the price of a second pass. */
+const MANY_ELEMENTS = 2 ** 17;
 
 /** What is reduced: the elements, their squares, products with `b`, `exp(a - b)` with one `b` an outer row; or the maximum. */
 export type Reduction = "sum" | "sum_squares" | "sum_products" | "sum_exponentials" | "maximum";
@@ -33,6 +33,16 @@ export interface ReduceOptions {
   inner: number;
   /** Multiplies the result of a sum, default 1. */
   factor?: number;
+  /** Whether an invocation reduces neighbors along the axis. Default: on a software adapter. */
+  contiguous?: boolean;
+}
+
+/** A pass over operands of which a part is meant. */
+interface Pass extends ReduceOptions {
+  /** First element of `a`, and of a `b` of the same shape. */
+  first: number;
+  /** First element of `y`. */
+  firstY: number;
 }
 
 /** A part of the input that one dispatch reads, and the chunks it makes of it. */
@@ -50,13 +60,16 @@ function chunksOf(length: number): number {
 }
 
 /** Splits the input so that each part fits one binding: whole outer rows where one fits, else parts of a row. */
-function piecesOf(gpu: Gpu, options: ReduceOptions): { pieces: Piece[]; chunks: number } {
+function piecesOf(
+  gpu: Gpu,
+  options: Pick<ReduceOptions, "outer" | "length" | "inner">,
+): { pieces: Piece[]; chunks: number } {
   const { outer, length, inner } = options;
   const rowElements = length * inner;
   const capacity = capacityOf(gpu);
   const whole = splitLength(
     length,
-    rowElements <= capacity ? length : Math.floor(capacity / inner),
+    rowElements <= capacity ? length : Math.max(1, Math.floor(capacity / inner)),
   );
   let chunks = 0;
   const lengths = whole.map(({ start, count }) => {
@@ -71,44 +84,88 @@ function piecesOf(gpu: Gpu, options: ReduceOptions): { pieces: Piece[]; chunks: 
   return { pieces, chunks };
 }
 
+/** Whether elements from here on can be read as packs of four. */
+function startsPack(slice: Slice | undefined): boolean {
+  return slice === undefined || slice.offsetBytes % (4 * elementBytes(slice)) === 0;
+}
+
 function runPass(
   gpu: Gpu,
   reduction: Reduction,
-  options: ReduceOptions,
+  options: Pass,
   plan: { pieces: Piece[]; chunks: number },
 ): void {
-  const { a, b, y, length, inner, factor = 1 } = options;
+  const { a, b, y, length, inner, factor = 1, contiguous = gpu.adapter.software } = options;
+  const packed = inner % 4 === 0 && [a, b, y].every(startsPack);
+  const { kernel: chosen, packs } = packFor(kernel, packed ? inner : 1);
+  const width = packed ? 4 : 1;
   for (const piece of plan.pieces) {
-    const first = (piece.outerStart * length + piece.lengthStart) * inner;
+    const first = options.first + (piece.outerStart * length + piece.lengthStart) * inner;
     const count = ((piece.outer - 1) * length + piece.length) * inner;
-    const firstY = (piece.outerStart * plan.chunks + piece.chunkStart) * inner;
+    const firstY = options.firstY + (piece.outerStart * plan.chunks + piece.chunkStart) * inner;
     const countY = ((piece.outer - 1) * plan.chunks + piece.chunks) * inner;
     const input = alignedRange(gpu, a, first, count);
     const output = alignedRange(gpu, y, firstY, countY);
+    const shifted = reduction === "sum_exponentials";
     const second = b &&
-      (reduction === "sum_exponentials"
+      (shifted
         ? alignedRange(gpu, b, piece.outerStart, piece.outer)
         : alignedRange(gpu, b, first, count));
-    gpu.run(kernel, reduction, {
+    gpu.run(chosen, reduction, {
       buffers: {
         a: input.slice,
-        ...(second && { [reduction === "sum_exponentials" ? "shifts" : "b"]: second.slice }),
+        ...(second && { [shifted ? "shifts" : "b"]: second.slice }),
         y: output.slice,
       },
       params: {
         outer: piece.outer,
         length: piece.length,
-        inner,
+        packs: packed ? packs : inner,
         chunks: piece.chunks,
-        first: input.first,
-        first_b: second?.first ?? 0,
-        first_y: output.first,
-        output_stride: plan.chunks * inner,
+        chunk: piece.chunks === 1 ? piece.length : CHUNK_LENGTH,
+        first: input.first / width,
+        first_b: (second?.first ?? 0) / (shifted ? 1 : width),
+        first_y: output.first / width,
+        output_stride: plan.chunks * inner / width,
         factor,
       },
-      threads: piece.outer * piece.chunks * inner,
+      constants: { CONTIGUOUS: contiguous ? 1 : 0 },
+      threads: piece.outer * piece.chunks * inner / width,
     });
   }
+}
+
+/**
+ * Reads rows of single elements as rows of packs of four: leaves four partial results, or some times four, for each row. Elements
+ * behind the last pack, which only a single row may have, are reduced by themselves.
+ */
+function reduceFolded(gpu: Gpu, reduction: Reduction, options: ReduceOptions): void {
+  const { outer, length } = options;
+  const rest = length % 4;
+  const folded = { ...options, length: (length - rest) / 4, inner: 4, factor: 1 };
+  const plan = piecesOf(gpu, folded);
+  const partials = 4 * plan.chunks + Math.min(rest, 1);
+  const partial = gpu.acquire(4 * outer * partials, "partial results of a reduction");
+  runPass(gpu, reduction, { ...folded, y: partial, first: 0, firstY: 0 }, plan);
+  if (rest > 0) {
+    const behind = { ...options, length: rest, factor: 1, first: length - rest };
+    const place = { y: partial, firstY: partials - 1 };
+    runPass(gpu, reduction, { ...behind, ...place }, piecesOf(gpu, behind));
+  }
+  merge(gpu, reduction, { ...options, length: partials }, partial);
+}
+
+/** Makes one of partial results, and gives their buffer back. */
+function merge(gpu: Gpu, reduction: Reduction, options: ReduceOptions, partial: Slice): void {
+  const { b: _, ...rest } = options;
+  reduce(gpu, reduction === "maximum" ? "maximum" : "sum", { ...rest, a: partial });
+  gpu.release(partial);
+}
+
+function folds(gpu: Gpu, { a, b, outer, length, inner }: ReduceOptions): boolean {
+  return inner === 1 && length >= 16 && (length % 4 === 0 || outer === 1) &&
+    (length > 2 * CHUNK_LENGTH || outer * length >= MANY_ELEMENTS) &&
+    capacityOf(gpu) >= 8 && startsPack(a) && startsPack(b);
 }
 
 /**
@@ -120,7 +177,11 @@ function runPass(
  * @throws {GpuMemoryError} If not even two rows of `inner` elements fit one binding.
  */
 export function reduce(gpu: Gpu, reduction: Reduction, options: ReduceOptions): void {
-  const { y, outer, inner, factor = 1 } = options;
+  const { outer, inner } = options;
+  if (folds(gpu, options)) {
+    reduceFolded(gpu, reduction, options);
+    return;
+  }
   const plan = piecesOf(gpu, options);
   if (plan.chunks > 1 && plan.chunks >= options.length) {
     // No two rows fit one binding, so a pass would not shorten anything.
@@ -131,18 +192,10 @@ export function reduce(gpu: Gpu, reduction: Reduction, options: ReduceOptions): 
     );
   }
   if (plan.chunks === 1) {
-    runPass(gpu, reduction, options, plan);
+    runPass(gpu, reduction, { ...options, first: 0, firstY: 0 }, plan);
     return;
   }
   const partial = gpu.acquire(4 * outer * plan.chunks * inner, "partial results of a reduction");
-  runPass(gpu, reduction, { ...options, y: partial, factor: 1 }, plan);
-  reduce(gpu, reduction === "maximum" ? "maximum" : "sum", {
-    a: partial,
-    y,
-    outer,
-    length: plan.chunks,
-    inner,
-    factor,
-  });
-  gpu.release(partial);
+  runPass(gpu, reduction, { ...options, y: partial, factor: 1, first: 0, firstY: 0 }, plan);
+  merge(gpu, reduction, { ...options, length: plan.chunks }, partial);
 }

@@ -1,94 +1,119 @@
-// Reductions of (outer, length, inner) to (outer, chunks, inner). Element l of the length belongs to chunk l % chunks, so that
-// neighboring invocations read neighboring elements whatever `inner` is. One invocation reduces one chunk in a fixed order, into four
-// partial results: the same input gives the same bits, and no long chain of additions loses digits.
+// Reductions of (outer, length, inner) to (outer, chunks, inner). One invocation reduces one chunk of the length, for one pack of the
+// inner axis, in a fixed order: the same input gives the same bits. Each turn of a loop adds up eight elements by themselves, so that
+// no long chain of additions loses digits.
 
-// `first…`: where the bound range starts in the slice that is meant; `output_stride`: distance of two outer rows of the output.
+// Whether the elements of a chunk are neighbors, as a processor's cache wants it. Else element l belongs to chunk l % chunks, so that
+// neighboring lanes of a GPU read neighboring elements.
+override CONTIGUOUS: u32 = 1u;
+
+// `chunk`: elements of a chunk of neighbors; `first…`: where the bound range starts in the slice that is meant; `output_stride`: distance of two outer rows of the output. All
+// in packs.
 struct Params {
-  outer: u32, length: u32, inner: u32, chunks: u32,
+  outer: u32, length: u32, packs: u32, chunks: u32, chunk: u32,
   first: u32, first_b: u32, first_y: u32, output_stride: u32, factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<Stored>;
-@group(0) @binding(2) var<storage, read> b: array<Stored>;
+@group(0) @binding(1) var<storage, read> a: array<StoredPack>;
+@group(0) @binding(2) var<storage, read> b: array<StoredPack>;
 @group(0) @binding(2) var<storage, read> shifts: array<f32>; // (outer)
-@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
 struct Chunk {
   valid: bool,
   outer: u32,
-  // Index of the chunk's first element from the start of the input, of the last one plus 1, and their distance.
-  at: u32, end: u32, step: u32,
+  // Index of the chunk's first pack in a, of the last one plus 1, and their distance.
+  first: u32, end: u32, step: u32,
   // Index of the result.
   output: u32,
 }
 
 fn chunkOf(t: u32) -> Chunk {
-  let inner = t % params.inner;
-  let rest = t / params.inner;
+  let pack = t % params.packs;
+  let rest = t / params.packs;
   let chunk = rest % params.chunks;
   let outer = rest / params.chunks;
-  let start = outer * params.length * params.inner + inner;
+  let start = params.first + outer * params.length * params.packs + pack;
+  let output = params.first_y + outer * params.output_stride + chunk * params.packs + pack;
+  if (CONTIGUOUS == 1u) {
+    let end = min((chunk + 1u) * params.chunk, params.length);
+    return Chunk(
+      outer < params.outer,
+      outer,
+      start + chunk * params.chunk * params.packs,
+      start + end * params.packs,
+      params.packs,
+      output,
+    );
+  }
   return Chunk(
     outer < params.outer,
     outer,
-    start + chunk * params.inner,
-    start + params.length * params.inner,
-    params.chunks * params.inner,
-    params.first_y + outer * params.output_stride + chunk * params.inner + inner,
+    start + chunk * params.packs,
+    start + params.length * params.packs,
+    params.chunks * params.packs,
+    output,
   );
 }
 
-fn store(output: u32, total: vec4f) {
-  y[output] = params.factor * ((total.x + total.y) + (total.z + total.w));
+fn squareAt(i: u32) -> Pack {
+  let value = Pack(a[i]);
+  return value * value;
+}
+
+// `offset`: what leads from an index of a to that of b.
+fn productAt(i: u32, offset: u32) -> Pack {
+  return Pack(a[i]) * Pack(b[i + offset]);
+}
+
+fn exponentialAt(i: u32, shift: f32) -> Pack {
+  return packExp(Pack(a[i]) - shift);
 }
 
 @compute @workgroup_size(THREADS)
 fn sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  var total = vec4f();
-  var at = c.at;
-  for (; at + 3u * c.step < c.end; at += 4u * c.step) {
-    let i = params.first + at;
-    total += vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step]));
+  let step = c.step;
+  var total = Pack();
+  var i = c.first;
+  for (; i + 7u * step < c.end; i += 8u * step) {
+    total += ((Pack(a[i]) + Pack(a[i + step])) + (Pack(a[i + 2u * step]) + Pack(a[i + 3u * step]))) +
+      ((Pack(a[i + 4u * step]) + Pack(a[i + 5u * step])) + (Pack(a[i + 6u * step]) + Pack(a[i + 7u * step])));
   }
-  for (; at < c.end; at += c.step) { total.x += f32(a[params.first + at]); }
-  store(c.output, total);
+  for (; i < c.end; i += step) { total += Pack(a[i]); }
+  y[c.output] = params.factor * total;
 }
 
 @compute @workgroup_size(THREADS)
 fn sum_squares(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  var total = vec4f();
-  var at = c.at;
-  for (; at + 3u * c.step < c.end; at += 4u * c.step) {
-    let i = params.first + at;
-    let v = vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step]));
-    total += v * v;
+  let step = c.step;
+  var total = Pack();
+  var i = c.first;
+  for (; i + 7u * step < c.end; i += 8u * step) {
+    total += ((squareAt(i) + squareAt(i + step)) + (squareAt(i + 2u * step) + squareAt(i + 3u * step))) +
+      ((squareAt(i + 4u * step) + squareAt(i + 5u * step)) + (squareAt(i + 6u * step) + squareAt(i + 7u * step)));
   }
-  for (; at < c.end; at += c.step) {
-    let v = f32(a[params.first + at]);
-    total.x += v * v;
-  }
-  store(c.output, total);
+  for (; i < c.end; i += step) { total += squareAt(i); }
+  y[c.output] = params.factor * total;
 }
 
 @compute @workgroup_size(THREADS)
 fn sum_products(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  var total = vec4f();
-  var at = c.at;
-  for (; at + 3u * c.step < c.end; at += 4u * c.step) {
-    let i = params.first + at;
-    let j = params.first_b + at;
-    total += vec4f(f32(a[i]), f32(a[i + c.step]), f32(a[i + 2u * c.step]), f32(a[i + 3u * c.step])) *
-      vec4f(f32(b[j]), f32(b[j + c.step]), f32(b[j + 2u * c.step]), f32(b[j + 3u * c.step]));
+  let step = c.step;
+  let offset = params.first_b - params.first;
+  var total = Pack();
+  var i = c.first;
+  for (; i + 7u * step < c.end; i += 8u * step) {
+    total += ((productAt(i, offset) + productAt(i + step, offset)) + (productAt(i + 2u * step, offset) + productAt(i + 3u * step, offset))) +
+      ((productAt(i + 4u * step, offset) + productAt(i + 5u * step, offset)) + (productAt(i + 6u * step, offset) + productAt(i + 7u * step, offset)));
   }
-  for (; at < c.end; at += c.step) { total.x += f32(a[params.first + at]) * f32(b[params.first_b + at]); }
-  store(c.output, total);
+  for (; i < c.end; i += step) { total += productAt(i, offset); }
+  y[c.output] = params.factor * total;
 }
 
 // Sum of e^(a - shift) with one shift an outer row.
@@ -96,21 +121,31 @@ fn sum_products(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec
 fn sum_exponentials(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
+  let step = c.step;
   let shift = shifts[params.first_b + c.outer];
-  var total = vec4f();
-  var at = c.at;
-  for (var j = 0u; at < c.end; at += c.step) {
-    total[j] += preciseExp(f32(a[params.first + at]) - shift);
-    j = (j + 1u) & 3u;
+  var total = Pack();
+  var i = c.first;
+  for (; i + 7u * step < c.end; i += 8u * step) {
+    total += ((exponentialAt(i, shift) + exponentialAt(i + step, shift)) + (exponentialAt(i + 2u * step, shift) + exponentialAt(i + 3u * step, shift))) +
+      ((exponentialAt(i + 4u * step, shift) + exponentialAt(i + 5u * step, shift)) + (exponentialAt(i + 6u * step, shift) + exponentialAt(i + 7u * step, shift)));
   }
-  store(c.output, total);
+  for (; i < c.end; i += step) { total += exponentialAt(i, shift); }
+  y[c.output] = params.factor * total;
 }
 
 @compute @workgroup_size(THREADS)
 fn maximum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
   if (!c.valid) { return; }
-  var largest = f32(a[params.first + c.at]);
-  for (var at = c.at + c.step; at < c.end; at += c.step) { largest = max(largest, f32(a[params.first + at])); }
+  let step = c.step;
+  var largest = Pack(a[c.first]);
+  var i = c.first + step;
+  for (; i + 7u * step < c.end; i += 8u * step) {
+    largest = max(largest, max(
+      max(max(Pack(a[i]), Pack(a[i + step])), max(Pack(a[i + 2u * step]), Pack(a[i + 3u * step]))),
+      max(max(Pack(a[i + 4u * step]), Pack(a[i + 5u * step])), max(Pack(a[i + 6u * step]), Pack(a[i + 7u * step]))),
+    ));
+  }
+  for (; i < c.end; i += step) { largest = max(largest, Pack(a[i])); }
   y[c.output] = largest;
 }

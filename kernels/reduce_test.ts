@@ -1,0 +1,117 @@
+import { assertClose, HALF, REDUCTION } from "../tests/close.ts";
+import { gpuTest, randomNumbers } from "../tests/op_case.ts";
+import { Gpu } from "./gpu.ts";
+import { reduce, type Reduction } from "./reduce.ts";
+import { subslice } from "./slice.ts";
+
+const REDUCTIONS: readonly Reduction[] = [
+  "sum",
+  "sum_squares",
+  "sum_products",
+  "sum_exponentials",
+  "maximum",
+];
+
+/** Shapes (outer, length, inner): single elements and packs, one chunk and many, folded with and without a rest. */
+const SHAPES = [
+  [1, 1, 1],
+  [3, 19, 5],
+  [2, 300, 8],
+  [3, 17, 4],
+  [2, 21, 12],
+  [5, 1024, 1],
+  [1, 20_003, 1],
+  [1, 70_000, 4],
+  [1, 40_001, 3],
+  [8192, 16, 1],
+] as const;
+
+function reduceOnHost(
+  reduction: Reduction,
+  [outer, length, inner]: readonly [number, number, number],
+  { a, b }: { a: Float32Array; b: Float32Array },
+): number[] {
+  const y = new Array<number>(outer * inner).fill(reduction === "maximum" ? -Infinity : 0);
+  for (const [i, value] of a.entries()) {
+    const row = Math.floor(i / (length * inner));
+    const at = row * inner + i % inner;
+    if (reduction === "sum") y[at]! += value;
+    else if (reduction === "sum_squares") y[at]! += value * value;
+    else if (reduction === "sum_products") y[at]! += value * b[i]!;
+    else if (reduction === "sum_exponentials") y[at]! += Math.exp(value - b[row]!);
+    else y[at] = Math.max(y[at]!, value);
+  }
+  return y;
+}
+
+/** Runs a reduction over operands that start `shift` bytes into their buffers. */
+async function reduceOnGpu(
+  gpu: Gpu,
+  reduction: Reduction,
+  shape: readonly [number, number, number],
+  data: { a: Float32Array | Float16Array; b: Float32Array | Float16Array },
+  options: { contiguous: boolean; shift?: number },
+): Promise<Float32Array> {
+  const [outer, length, inner] = shape;
+  const { contiguous, shift = 0 } = options;
+  const upload = (values: Float32Array | Float16Array) => {
+    const whole = gpu.acquire(shift + values.byteLength);
+    const half = values instanceof Float16Array;
+    const slice = { ...subslice(whole, shift, values.byteLength), half };
+    gpu.upload(slice, values);
+    return slice;
+  };
+  const a = upload(data.a);
+  const b = upload(data.b);
+  const y = gpu.acquire(4 * outer * inner);
+  const second = reduction === "sum_products" || reduction === "sum_exponentials" ? { b } : {};
+  reduce(gpu, reduction, { a, ...second, y, outer, length, inner, contiguous });
+  const [bytes] = await gpu.read([y]);
+  for (const slice of [a, b, y]) gpu.release(slice);
+  return new Float32Array(bytes!);
+}
+
+for (const reduction of REDUCTIONS) {
+  gpuTest(`reduce() by ${reduction} equals the host, in both orders`, async (gpu) => {
+    for (const shape of SHAPES) {
+      const [outer, length, inner] = shape;
+      const a = randomNumbers(outer * length * inner, `a ${shape}`).map((value) => value - 3);
+      const b = reduction === "sum_exponentials"
+        ? new Float32Array(outer).fill(1)
+        : randomNumbers(a.length, `b ${shape}`);
+      const expected = reduceOnHost(reduction, shape, { a, b });
+      for (const contiguous of [true, false]) {
+        for (const shift of [0, 4]) {
+          const found = await reduceOnGpu(gpu, reduction, shape, { a, b }, { contiguous, shift });
+          assertClose(found, expected, REDUCTION, `${shape}, ${contiguous}, ${shift}`);
+        }
+      }
+    }
+  });
+
+  gpuTest(`reduce() by ${reduction} of f16 equals f32`, async (gpu) => {
+    if (!gpu.features.has("shader-f16")) return;
+    const shape = [3, 401, 4] as const;
+    const a = Float16Array.from(randomNumbers(3 * 401 * 4, "a"));
+    const b = Float16Array.from(randomNumbers(a.length, "b"));
+    const shifts = new Float32Array(3).fill(1);
+    const expected = reduceOnHost(reduction, shape, {
+      a: Float32Array.from(a),
+      b: reduction === "sum_exponentials" ? shifts : Float32Array.from(b),
+    });
+    const data = { a, b: reduction === "sum_exponentials" ? shifts : b };
+    const found = await reduceOnGpu(gpu, reduction, shape, data, { contiguous: true });
+    assertClose(found, expected, HALF, "values");
+  });
+}
+
+gpuTest("reduce() splits what few bytes of a binding hold", async () => {
+  using gpu = await Gpu.open({ maxBindingBytes: 64 });
+  const a = randomNumbers(515, "a");
+  const b = randomNumbers(515, "b");
+  for (const shape of [[1, 515, 1], [5, 103, 1]] as const) {
+    const expected = reduceOnHost("sum_products", shape, { a, b });
+    const found = await reduceOnGpu(gpu, "sum_products", shape, { a, b }, { contiguous: true });
+    assertClose(found, expected, REDUCTION, `${shape}`);
+  }
+});

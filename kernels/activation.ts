@@ -1,13 +1,11 @@
 /** Launchers of activation.wgsl: functions of one element and their gradients, on arrays of any size, all f32 or all f16. @module */
 
 import source from "./activation.wgsl" with { type: "text" };
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
-import { elementBytes, elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
-import special from "./special.wgsl" with { type: "text" };
+import type { Slice } from "./slice.ts";
+import { defineSpanKernel, runSpans } from "./span.ts";
 
-const kernel = defineKernel("activation", common, special, source);
+const kernel = defineSpanKernel("activation", source);
 
 /** Name of a function of one element. */
 export type ActivationName =
@@ -50,19 +48,12 @@ function launch(
   activation: Activation,
   buffers: Record<string, Slice>,
 ): void {
-  const count = elementCount(buffers.x!);
-  const bytes = elementBytes(buffers.x!);
-  const operation = `activation.${activation.name}`;
-  for (const range of splitRows(gpu, count, { rowBytes: [bytes], operation })) {
-    const parts: Record<string, Slice> = {};
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytes);
-    gpu.run(kernel, entryPoint, {
-      buffers: parts,
-      params: { count: range.count, alpha: activation.alpha ?? 0, beta: activation.beta ?? 0 },
-      constants: { KIND: KINDS[activation.name] },
-      threads: range.count,
-    });
-  }
+  const { name, alpha = 0, beta = 0 } = activation;
+  runSpans(gpu, kernel, entryPoint, {
+    buffers,
+    params: { alpha, beta },
+    constants: { KIND: KINDS[name] },
+  });
 }
 
 /**

@@ -1,12 +1,11 @@
 /** Launchers of elementwise.wgsl: arithmetic on equally long arrays of any size, all f32 or all f16. @module */
 
-import common from "./common.wgsl" with { type: "text" };
 import source from "./elementwise.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
-import { elementBytes, elementCount, type Slice, sliceRows, splitRows } from "./slice.ts";
+import type { Slice } from "./slice.ts";
+import { defineSpanKernel, runSpans } from "./span.ts";
 
-const kernel = defineKernel("elementwise", common, source);
+const kernel = defineSpanKernel("elementwise", source);
 
 function launch(
   gpu: Gpu,
@@ -14,18 +13,8 @@ function launch(
   buffers: Record<string, Slice>,
   scalars: { alpha?: number; beta?: number },
 ): void {
-  const y = buffers.y!;
-  const bytes = elementBytes(y);
-  const operation = `elementwise.${entryPoint}`;
-  for (const range of splitRows(gpu, elementCount(y), { rowBytes: [bytes], operation })) {
-    const parts: Record<string, Slice> = {};
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, bytes);
-    gpu.run(kernel, entryPoint, {
-      buffers: parts,
-      params: { count: range.count, alpha: scalars.alpha ?? 1, beta: scalars.beta ?? 0 },
-      threads: range.count,
-    });
-  }
+  const { alpha = 1, beta = 0 } = scalars;
+  runSpans(gpu, kernel, entryPoint, { buffers, params: { alpha, beta } });
 }
 
 /**

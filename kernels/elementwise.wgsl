@@ -1,36 +1,92 @@
-// Arithmetic on equally long arrays, with scalars from Params.
+// Arithmetic on equally long arrays, with scalars from Params. Each invocation loads its packs before it stores the first.
 
+// `count`: packs.
 struct Params { count: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<Stored>;
-@group(0) @binding(2) var<storage, read> b: array<Stored>;
-@group(0) @binding(3) var<storage, read_write> y: array<Stored>;
+@group(0) @binding(1) var<storage, read> a: array<StoredPack>;
+@group(0) @binding(2) var<storage, read> b: array<StoredPack>;
+@group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
+
+fn linearAt(i: u32) -> StoredPack {
+  return StoredPack(params.alpha * Pack(a[i]) + params.beta * Pack(b[i]));
+}
+
+fn productAt(i: u32) -> StoredPack {
+  return StoredPack(Pack(a[i]) * Pack(b[i]));
+}
+
+fn affineAt(i: u32) -> StoredPack {
+  return StoredPack(params.alpha * Pack(a[i]) + params.beta);
+}
 
 // y = alpha a + beta b
 @compute @workgroup_size(THREADS)
 fn linear(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = Stored(params.alpha * f32(a[i]) + params.beta * f32(b[i])); }
+  let span = spanOf(w, n, l);
+  let i = span.first;
+  let step = span.step;
+  if (i + 3u * step >= params.count) {
+    for (var j = i; j < params.count; j += step) { y[j] = linearAt(j); }
+    return;
+  }
+  let first = linearAt(i);
+  let second = linearAt(i + step);
+  let third = linearAt(i + 2u * step);
+  let fourth = linearAt(i + 3u * step);
+  y[i] = first;
+  y[i + step] = second;
+  y[i + 2u * step] = third;
+  y[i + 3u * step] = fourth;
 }
 
 // y = a b
 @compute @workgroup_size(THREADS)
 fn multiply(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = Stored(f32(a[i]) * f32(b[i])); }
+  let span = spanOf(w, n, l);
+  let i = span.first;
+  let step = span.step;
+  if (i + 3u * step >= params.count) {
+    for (var j = i; j < params.count; j += step) { y[j] = productAt(j); }
+    return;
+  }
+  let first = productAt(i);
+  let second = productAt(i + step);
+  let third = productAt(i + 2u * step);
+  let fourth = productAt(i + 3u * step);
+  y[i] = first;
+  y[i + step] = second;
+  y[i + 2u * step] = third;
+  y[i + 3u * step] = fourth;
 }
 
 // y = alpha a + beta
 @compute @workgroup_size(THREADS)
 fn affine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = Stored(params.alpha * f32(a[i]) + params.beta); }
+  let span = spanOf(w, n, l);
+  let i = span.first;
+  let step = span.step;
+  if (i + 3u * step >= params.count) {
+    for (var j = i; j < params.count; j += step) { y[j] = affineAt(j); }
+    return;
+  }
+  let first = affineAt(i);
+  let second = affineAt(i + step);
+  let third = affineAt(i + 2u * step);
+  let fourth = affineAt(i + 3u * step);
+  y[i] = first;
+  y[i + step] = second;
+  y[i + 2u * step] = third;
+  y[i + 3u * step] = fourth;
 }
 
 // y = alpha
 @compute @workgroup_size(THREADS)
 fn fill(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = Stored(params.alpha); }
+  let span = spanOf(w, n, l);
+  let value = StoredPack(Pack(params.alpha));
+  for (var j = 0u; j < 4u; j++) {
+    let i = span.first + j * span.step;
+    if (i < params.count) { y[i] = value; }
+  }
 }

@@ -23,7 +23,7 @@ export interface PackChoice {
 }
 
 /**
- * Defines a kernel whose text is written over `Pack` (and may call `packSum`, `packSigmoid` and `packExp`).
+ * Defines a kernel whose text is written over `Pack` (and may call the functions of pack_f32.wgsl).
  *
  * @param name Name of the kernel in labels, errors and profiles.
  * @param source Its WGSL; common.wgsl, special.wgsl and the definition of `Pack` are joined in front.

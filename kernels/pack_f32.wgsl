@@ -35,3 +35,11 @@ fn packOwn(values: vec4f, pack: u32) -> Pack {
 fn packElement(value: Pack, column: u32) -> f32 {
   return value;
 }
+
+fn packLogOnePlus(value: Pack) -> Pack {
+  return preciseLogOnePlus(value);
+}
+
+fn packErf(value: Pack) -> Pack {
+  return preciseErf(value);
+}

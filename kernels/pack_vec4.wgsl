@@ -34,3 +34,11 @@ fn packOwn(values: vec4f, pack: u32) -> Pack {
 fn packElement(value: Pack, column: u32) -> f32 {
   return value[column & 3u];
 }
+
+fn packLogOnePlus(value: Pack) -> Pack {
+  return vec4f(preciseLogOnePlus(value.x), preciseLogOnePlus(value.y), preciseLogOnePlus(value.z), preciseLogOnePlus(value.w));
+}
+
+fn packErf(value: Pack) -> Pack {
+  return vec4f(preciseErf(value.x), preciseErf(value.y), preciseErf(value.z), preciseErf(value.w));
+}

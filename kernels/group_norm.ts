@@ -5,7 +5,7 @@ import type { Gpu } from "./gpu.ts";
 import source from "./group_norm.wgsl" with { type: "text" };
 import { requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
-import { type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = definePackedKernel("group_norm", source);
 
@@ -41,8 +41,8 @@ interface Layout {
   chunk: number;
   /** Chunks of an image. */
   chunks: number;
-  /** Activations of a chunk. */
-  chunkBytes: number;
+  /** Activations of a chunk, in bytes, as they are stored in a slice. */
+  chunkBytes: (slice: Slice) => number;
   /** Two numbers for each channel. */
   pairBytes: number;
 }
@@ -53,7 +53,7 @@ function layoutOf({ positions, channels }: GroupNormSize): Layout {
     packs: packFor(kernel, channels).packs,
     chunk,
     chunks: positions / chunk,
-    chunkBytes: 4 * chunk * channels,
+    chunkBytes: (slice) => elementBytes(slice) * chunk * channels,
     pairBytes: 8 * channels,
   };
 }
@@ -109,7 +109,7 @@ export function channelMoments(
     buffers: { x: buffers.x, partial },
     walk: {
       units: batch * chunks,
-      split: { x: chunkBytes, partial: pairBytes },
+      split: { x: chunkBytes(buffers.x), partial: pairBytes },
       lanes: packs,
     },
   });
@@ -167,7 +167,7 @@ export function normalize(
     buffers,
     walk: {
       units: size.batch * chunks,
-      split: { x: chunkBytes, y: chunkBytes },
+      split: { x: chunkBytes(buffers.x), y: chunkBytes(buffers.y) },
       lanes: packs,
     },
     ...options,
@@ -218,7 +218,7 @@ export function normalizeBackward(
       buffers: { dy, x, statistics, weight, bias, partial },
       walk: {
         units: batch * chunks,
-        split: { dy: chunkBytes, x: chunkBytes, partial: pairBytes },
+        split: { dy: chunkBytes(dy), x: chunkBytes(x), partial: pairBytes },
         lanes: packs,
       },
       swish,
@@ -251,7 +251,7 @@ export function normalizeBackward(
       buffers: { dy, x, statistics, weight, bias, means, y: dx },
       walk: {
         units: batch * chunks,
-        split: { dy: chunkBytes, x: chunkBytes, y: chunkBytes },
+        split: { dy: chunkBytes(dy), x: chunkBytes(x), y: chunkBytes(dx) },
         lanes: packs,
       },
       swish,

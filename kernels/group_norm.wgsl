@@ -1,8 +1,9 @@
 // Normalization of (batch, positions, channels) by the mean and variance of each image's groups of channels.
 //
-// A lane owns one pack of channels and walks rows: neighboring lanes read neighboring addresses, and no lane waits for another. Sums
-// over rows go through equal chunks of rows; moments of chunks are merged as in Chan, Golub & LeVeque 1983, and each second pass
-// corrects the rounding of its mean by the deviations' own mean, so that a large common offset costs no digits.
+// A lane owns one pack of channels and walks rows, four a turn: neighboring lanes read neighboring addresses, and no lane waits for
+// another. Sums over rows go through equal chunks of rows; moments of chunks are merged as in Chan, Golub & LeVeque 1983. Deviations
+// are taken from the chunk's first row, or from a mean that is corrected by their own mean, so that a large common offset costs no
+// digits.
 
 // Whether y = u sigmoid(u) of the normalized u is returned instead of u.
 override SWISH: u32 = 0u;
@@ -19,13 +20,13 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Pack>; // (rows, packs)
-@group(0) @binding(2) var<storage, read> dy: array<Pack>; // (rows, packs)
+@group(0) @binding(1) var<storage, read> x: array<StoredPack>; // (rows, packs)
+@group(0) @binding(2) var<storage, read> dy: array<StoredPack>; // (rows, packs)
 @group(0) @binding(3) var<storage, read> weight: array<Pack>; // (packs)
 @group(0) @binding(4) var<storage, read> bias: array<Pack>; // (packs)
 @group(0) @binding(5) var<storage, read> statistics: array<Pack>; // (batch, 2, packs): mean, 1 / standard deviation
 @group(0) @binding(6) var<storage, read> means: array<Pack>; // (batch, 2, packs): mean of w dy and of w dy xhat over the group
-@group(0) @binding(7) var<storage, read_write> y: array<Pack>; // (rows, packs)
+@group(0) @binding(7) var<storage, read_write> y: array<StoredPack>; // (rows, packs)
 
 @group(0) @binding(7) var<storage, read_write> partial: array<Pack>; // (chunks, 2, packs)
 @group(0) @binding(1) var<storage, read> chunkMoments: array<Pack>; // (batch, chunks, 2, packs)
@@ -37,28 +38,35 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dweight: array<f32>; // (channels)
 @group(0) @binding(7) var<storage, read_write> dbias: array<f32>; // (channels)
 
-// Mean and sum of squared deviations of each channel over a chunk of rows; the second walk reads from cache.
+// Mean and sum of squared deviations of each channel over a chunk of rows.
 @compute @workgroup_size(THREADS)
 fn chunk_moments(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
   if (i >= params.count * params.packs) { return; }
   let chunk = i / params.packs;
   let pack = i - chunk * params.packs;
-  let begin = chunk * params.chunk * params.packs + pack;
-  let end = begin + params.chunk * params.packs;
+  let step = params.packs;
+  var at = chunk * params.chunk * step + pack;
+  let end = at + params.chunk * step;
+  let origin = Pack(x[at]);
   var sum = Pack();
-  for (var at = begin; at < end; at += params.packs) { sum += x[at]; }
-  let size = f32(params.chunk);
-  let mean = sum / size;
   var squares = Pack();
-  var residual = Pack();
-  for (var at = begin; at < end; at += params.packs) {
-    let deviation = x[at] - mean;
-    squares += deviation * deviation;
-    residual += deviation;
+  for (; at + 3u * step < end; at += 4u * step) {
+    let first = Pack(x[at]) - origin;
+    let second = Pack(x[at + step]) - origin;
+    let third = Pack(x[at + 2u * step]) - origin;
+    let fourth = Pack(x[at + 3u * step]) - origin;
+    sum += (first + second) + (third + fourth);
+    squares += (first * first + second * second) + (third * third + fourth * fourth);
   }
-  partial[2u * chunk * params.packs + pack] = mean + residual / size;
-  partial[(2u * chunk + 1u) * params.packs + pack] = squares - residual * residual / size;
+  for (; at < end; at += step) {
+    let deviation = Pack(x[at]) - origin;
+    sum += deviation;
+    squares += deviation * deviation;
+  }
+  let mean = sum / f32(params.chunk);
+  partial[2u * chunk * step + pack] = origin + mean;
+  partial[(2u * chunk + 1u) * step + pack] = max(squares - sum * mean, Pack());
 }
 
 // Moments of each channel of an image from those of its chunks.
@@ -113,30 +121,59 @@ fn group_statistics(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
     1.0 / sqrt(max(squares / elements - residual * residual, 0.0) + params.eps);
 }
 
+// What the rows of a chunk share in one pack of channels.
+struct Channel { image: u32, mean: Pack, scale: Pack, weight: Pack, bias: Pack }
+
+fn channelOf(chunk: u32, pack: u32) -> Channel {
+  let image = (params.first + chunk) / (params.positions / params.chunk);
+  return Channel(
+    image,
+    statistics[2u * image * params.packs + pack],
+    statistics[(2u * image + 1u) * params.packs + pack],
+    weight[pack],
+    bias[pack],
+  );
+}
+
+fn normalizedAt(at: u32, c: Channel) -> StoredPack {
+  let u = (Pack(x[at]) - c.mean) * c.scale * c.weight + c.bias;
+  if (SWISH == 1u) { return StoredPack(u * packSigmoid(u)); }
+  return StoredPack(u);
+}
+
 @compute @workgroup_size(THREADS)
 fn normalize(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
   if (i >= params.count * params.packs) { return; }
   let chunk = i / params.packs;
   let pack = i - chunk * params.packs;
-  let image = (params.first + chunk) / (params.positions / params.chunk);
-  let mean = statistics[2u * image * params.packs + pack];
-  let scale = statistics[(2u * image + 1u) * params.packs + pack];
-  let factor = weight[pack];
-  let summand = bias[pack];
-  let begin = chunk * params.chunk * params.packs + pack;
-  let end = begin + params.chunk * params.packs;
-  for (var at = begin; at < end; at += params.packs) {
-    let u = (x[at] - mean) * scale * factor + summand;
-    if (SWISH == 1u) { y[at] = u * packSigmoid(u); } else { y[at] = u; }
+  let channel = channelOf(chunk, pack);
+  let step = params.packs;
+  var at = chunk * params.chunk * step + pack;
+  let end = at + params.chunk * step;
+  for (; at + 3u * step < end; at += 4u * step) {
+    let first = normalizedAt(at, channel);
+    let second = normalizedAt(at + step, channel);
+    let third = normalizedAt(at + 2u * step, channel);
+    let fourth = normalizedAt(at + 3u * step, channel);
+    y[at] = first;
+    y[at + step] = second;
+    y[at + 2u * step] = third;
+    y[at + 3u * step] = fourth;
   }
+  for (; at < end; at += step) { y[at] = normalizedAt(at, channel); }
 }
 
-// The gradient by u, the value before swish.
-fn beforeSwish(dy: Pack, u: Pack) -> Pack {
-  if (SWISH == 0u) { return dy; }
+// The normalized value of a row, and the gradient by u, the value before swish, which is computed again.
+struct Row { xhat: Pack, du: Pack }
+
+fn rowAt(at: u32, c: Channel) -> Row {
+  let xhat = (Pack(x[at]) - c.mean) * c.scale;
+  let gradient = Pack(dy[at]);
+  if (SWISH == 0u) { return Row(xhat, gradient); }
+  let u = xhat * c.weight + c.bias;
   let s = packSigmoid(u);
-  return dy * s * (1.0 + u * (1.0 - s));
+  return Row(xhat, gradient * s * (1.0 + u * (1.0 - s)));
 }
 
 // Sums of du and of du xhat for each channel over a chunk of rows.
@@ -146,23 +183,27 @@ fn chunk_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: 
   if (i >= params.count * params.packs) { return; }
   let chunk = i / params.packs;
   let pack = i - chunk * params.packs;
-  let image = (params.first + chunk) / (params.positions / params.chunk);
-  let mean = statistics[2u * image * params.packs + pack];
-  let scale = statistics[(2u * image + 1u) * params.packs + pack];
-  let begin = chunk * params.chunk * params.packs + pack;
-  let end = begin + params.chunk * params.packs;
-  let factor = weight[pack];
-  let summand = bias[pack];
+  let channel = channelOf(chunk, pack);
+  let step = params.packs;
+  var at = chunk * params.chunk * step + pack;
+  let end = at + params.chunk * step;
   var sum = Pack();
   var product = Pack();
-  for (var at = begin; at < end; at += params.packs) {
-    let xhat = (x[at] - mean) * scale;
-    let du = beforeSwish(dy[at], xhat * factor + summand);
-    sum += du;
-    product += du * xhat;
+  for (; at + 3u * step < end; at += 4u * step) {
+    let first = rowAt(at, channel);
+    let second = rowAt(at + step, channel);
+    let third = rowAt(at + 2u * step, channel);
+    let fourth = rowAt(at + 3u * step, channel);
+    sum += (first.du + second.du) + (third.du + fourth.du);
+    product += (first.du * first.xhat + second.du * second.xhat) + (third.du * third.xhat + fourth.du * fourth.xhat);
   }
-  partial[2u * chunk * params.packs + pack] = sum;
-  partial[(2u * chunk + 1u) * params.packs + pack] = product;
+  for (; at < end; at += step) {
+    let row = rowAt(at, channel);
+    sum += row.du;
+    product += row.du * row.xhat;
+  }
+  partial[2u * chunk * step + pack] = sum;
+  partial[(2u * chunk + 1u) * step + pack] = product;
 }
 
 // Means over each group of w du and of w du xhat, repeated for each of its channels.
@@ -203,24 +244,32 @@ fn affine_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
 }
 
 // dx = (w du - mean(w du) - xhat mean(w du xhat)) / standard deviation
+fn gradientAt(at: u32, c: Channel, mean: Pack, product: Pack) -> StoredPack {
+  let row = rowAt(at, c);
+  return StoredPack(c.scale * (c.weight * row.du - mean - row.xhat * product));
+}
+
 @compute @workgroup_size(THREADS)
 fn input_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
   if (i >= params.count * params.packs) { return; }
   let chunk = i / params.packs;
   let pack = i - chunk * params.packs;
-  let image = (params.first + chunk) / (params.positions / params.chunk);
-  let mean = statistics[2u * image * params.packs + pack];
-  let scale = statistics[(2u * image + 1u) * params.packs + pack];
-  let meanGradient = means[2u * image * params.packs + pack];
-  let meanProduct = means[(2u * image + 1u) * params.packs + pack];
-  let factor = weight[pack];
-  let summand = bias[pack];
-  let begin = chunk * params.chunk * params.packs + pack;
-  let end = begin + params.chunk * params.packs;
-  for (var at = begin; at < end; at += params.packs) {
-    let xhat = (x[at] - mean) * scale;
-    let du = beforeSwish(dy[at], xhat * factor + summand);
-    y[at] = scale * (factor * du - meanGradient - xhat * meanProduct);
+  let channel = channelOf(chunk, pack);
+  let step = params.packs;
+  var at = chunk * params.chunk * step + pack;
+  let end = at + params.chunk * step;
+  let mean = means[2u * channel.image * step + pack];
+  let product = means[(2u * channel.image + 1u) * step + pack];
+  for (; at + 3u * step < end; at += 4u * step) {
+    let first = gradientAt(at, channel, mean, product);
+    let second = gradientAt(at + step, channel, mean, product);
+    let third = gradientAt(at + 2u * step, channel, mean, product);
+    let fourth = gradientAt(at + 3u * step, channel, mean, product);
+    y[at] = first;
+    y[at + step] = second;
+    y[at + 2u * step] = third;
+    y[at + 3u * step] = fourth;
   }
+  for (; at < end; at += step) { y[at] = gradientAt(at, channel, mean, product); }
 }

@@ -42,7 +42,7 @@ export interface BatchNormOptions {
  * @param x Activations, channels last, such as (batch, height, width, channels).
  * @param affine Factor and summand of each channel.
  * @param options Averages, mode, momentum, eps.
- * @returns Same shape as `x`.
+ * @returns Same shape and type as `x`.
  * @throws {TypeError} If x is a scalar, or an operand does not have one value a channel.
  * @throws {RangeError} If training on a single value a channel: it has no variance.
  * @see Ioffe & Szegedy 2015, arXiv:1502.03167, algorithms 1 and 2.
@@ -62,7 +62,7 @@ export function batchNorm(x: Tensor, affine: AffineOperands, options: BatchNormO
   const { gpu } = tape;
   const count = x.size / channels;
   const size: GroupNormSize = { batch: 1, positions: count, channels, groups: channels, eps };
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   const statistics = tape.alloc([2, channels]);
   const averages = { runningMean: mean.storage, runningVariance: variance.storage };
   if (training) {
@@ -89,7 +89,7 @@ export function batchNorm(x: Tensor, affine: AffineOperands, options: BatchNormO
   };
   normalize(gpu, { ...forward, y: y.storage }, size, { swish: false });
   return tape.record("batchNorm", y, [x, weight, bias], (dy, needs) => {
-    const dx = needs[0] ? tape.alloc(x.shape) : undefined;
+    const dx = needs[0] ? tape.alloc(x.shape, x.dtype) : undefined;
     const wantsAffine = needs[1] || needs[2];
     const dweight = wantsAffine ? tape.alloc([channels]) : undefined;
     const dbias = wantsAffine ? tape.alloc([channels]) : undefined;

@@ -36,7 +36,7 @@ export interface GroupNormOptions {
  * @param x Activations, shape (batch, height, width, channels).
  * @param affine Factor and summand of each channel.
  * @param options Groups, eps, swish.
- * @returns Same shape as `x`.
+ * @returns Same shape and type as `x`.
  * @throws {TypeError} If x does not have four axes, or weight or bias not one value a channel.
  * @throws {RangeError} If the groups do not divide the channels.
  * @see Wu & He 2018, arXiv:1803.08494, eq. 1; SEED-Voken src/IBQ/modules/diffusionmodules/model.py, `Normalize`.
@@ -51,7 +51,7 @@ export function groupNorm(x: Tensor, affine: AffineOperands, options: GroupNormO
   const { tape } = x;
   const { gpu } = tape;
   const size = { batch, positions: height * width, channels, groups, eps };
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   const statistics = tape.alloc([batch, 2, channels]);
   const moments = tape.alloc([batch, 2, channels]);
   channelMoments(gpu, { x: x.storage, moments: moments.storage }, size);
@@ -70,7 +70,7 @@ export function groupNorm(x: Tensor, affine: AffineOperands, options: GroupNormO
     { swish },
   );
   return tape.record(swish ? "groupNormSwish" : "groupNorm", y, [x, weight, bias], (dy, needs) => {
-    const dx = needs[0] ? tape.alloc(x.shape) : undefined;
+    const dx = needs[0] ? tape.alloc(x.shape, x.dtype) : undefined;
     const wantsAffine = needs[1] || needs[2];
     const dweight = wantsAffine ? tape.alloc([channels]) : undefined;
     const dbias = wantsAffine ? tape.alloc([channels]) : undefined;

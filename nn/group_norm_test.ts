@@ -1,7 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { chunkRows } from "../kernels/chunk_sums.ts";
-import { REDUCTION } from "../tests/close.ts";
-import { type CaseInput, checkOp, gpuTest, type OpCase } from "../tests/op_case.ts";
+import { assertClose, ELEMENTWISE, REDUCTION } from "../tests/close.ts";
+import { type CaseInput, checkOp, gpuTest, type OpCase, randomNumbers } from "../tests/op_case.ts";
+import { silu } from "./activation.ts";
 import { GroupNorm, groupNorm, type GroupNormOptions } from "./group_norm.ts";
 import { ModuleContext } from "./module.ts";
 import { Tape } from "./tape.ts";
@@ -66,7 +67,9 @@ function groupNormCase(
 }
 
 checkOp("groupNorm()", [
-  groupNormCase("of channels that are no multiple of four", [2, 5, 7, 9], { groups: 3 }),
+  groupNormCase("of channels that are no multiple of four", [2, 5, 7, 9], { groups: 3 }, {
+    half: ["x"],
+  }),
   groupNormCase("of vec4 channels in groups that are not", [2, 3, 5, 24], { groups: 8 }),
   groupNormCase("of one channel a group, ranged", [3, 4, 4, 32], { groups: 32 }, {
     bindingLimit: 2048,
@@ -76,7 +79,9 @@ checkOp("groupNorm()", [
     eps: 1e-5,
   }),
   groupNormCase("of one pixel", [1, 1, 1, 4], { groups: 2, eps: 0.1 }),
-  groupNormCase("with swish", [2, 6, 5, 16], { groups: 4, swish: true }),
+  groupNormCase("with swish", [2, 6, 5, 16], { groups: 4, swish: true }, {
+    half: ["x"],
+  }),
   groupNormCase("with swish, scalar, ranged", [2, 4, 9, 6], { groups: 2, swish: true }, {
     bindingLimit: 1024,
   }),
@@ -84,11 +89,38 @@ checkOp("groupNorm()", [
     x: { offset: 100 },
     wrt: [],
   }),
+  groupNormCase("of a first pixel far from the others", [1, 5, 7, 8], { groups: 2 }, {
+    x: { values: randomNumbers(280, "far").map((value, i) => i < 8 ? 1e3 : value) },
+    wrt: [],
+  }),
   groupNormCase("with swish of large values", [1, 4, 4, 4], { groups: 1, swish: true }, {
     x: { values: Array.from({ length: 64 }, (_, i) => i === 0 ? 1e6 : i === 1 ? -1e6 : 0) },
     wrt: [],
   }),
 ]);
+
+gpuTest("groupNorm() with swish equals silu() of groupNorm(), gradients too", async (gpu) => {
+  using tape = new Tape(gpu);
+  const x = tape.input(randomNumbers(3 * 7 * 5 * 12, "x"), [3, 7, 5, 12]);
+  const affine = {
+    weight: tape.input(randomNumbers(12, "weight"), [12]),
+    bias: tape.input(randomNumbers(12, "bias"), [12]),
+  };
+  const gradient = tape.input(randomNumbers(x.size, "gradient"), x.shape);
+  const fused = groupNorm(x, affine, { groups: 3, swish: true });
+  const plain = silu(groupNorm(x, affine, { groups: 3 }));
+  assertClose(await fused.read(), await plain.read(), ELEMENTWISE, "values");
+  const operands = [x, affine.weight, affine.bias];
+  const [found, expected] = [fused, plain].map((y) => tape.grad(y, operands, { gradient }));
+  for (const [i, operand] of operands.entries()) {
+    assertClose(
+      await found!.get(operand)!.read(),
+      await expected!.get(operand)!.read(),
+      REDUCTION,
+      `gradient ${i}`,
+    );
+  }
+});
 
 gpuTest("groupNorm() rejects groups that do not divide channels", (gpu) => {
   using tape = new Tape(gpu);

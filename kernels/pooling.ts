@@ -4,7 +4,7 @@ import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import source from "./pooling.wgsl" with { type: "text" };
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = definePackedKernel("pooling", source);
 
@@ -58,8 +58,9 @@ function launch(
   const { batch, channels, input, output, window, stride, padding, kind } = size;
   const { kernel: chosen, packs } = packFor(kernel, channels);
   const entryPoint = (kind === "maximum" ? "maximum" : "average") + (backward ? "_gradient" : "");
-  const inputBytes = 4 * channels * input.height * input.width;
-  const outputBytes = 4 * channels * output.height * output.width;
+  const bytes = elementBytes(Object.values(buffers)[0]!);
+  const inputBytes = bytes * channels * input.height * input.width;
+  const outputBytes = bytes * channels * output.height * output.width;
   const bytesOf: Record<string, number> = {
     x: inputBytes,
     dx: inputBytes,
@@ -111,7 +112,9 @@ export function poolingForward(gpu: Gpu, buffers: { x: Slice; y: Slice }, size: 
   }
   // Both maxima and averages separate into one along the rows and one along the columns.
   const between = { height: input.height, width: output.width };
-  const lines = gpu.acquire(4 * batch * channels * between.height * between.width, "pooled lines");
+  const { half = false } = buffers.x;
+  const elements = batch * channels * between.height * between.width;
+  const lines = { ...gpu.acquire(elementBytes(buffers.x) * elements, "pooled lines"), half };
   launch(gpu, { x: buffers.x, y: lines }, {
     ...size,
     output: between,

@@ -20,10 +20,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
-@group(0) @binding(2) var<storage, read> dy: array<Pack>;
-@group(0) @binding(3) var<storage, read_write> y: array<Pack>;
-@group(0) @binding(3) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(1) var<storage, read> x: array<StoredPack>;
+@group(0) @binding(2) var<storage, read> dy: array<StoredPack>;
+@group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
+@group(0) @binding(3) var<storage, read_write> dx: array<StoredPack>;
 
 struct Place { image: u32, row: i32, column: i32, pack: u32 }
 
@@ -71,14 +71,14 @@ fn maximum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
   if (i >= params.batch * params.output_height * params.output_width * params.packs) { return; }
   let place = placeOf(i, params.output_height, params.output_width);
   let window = windowOf(place.row, place.column);
-  var best = x[inputAt(place, window.top, window.left)];
+  var best = Pack(x[inputAt(place, window.top, window.left)]);
   for (var row = window.top; row < window.bottom; row++) {
     for (var column = window.left; column < window.right; column++) {
-      let value = x[inputAt(place, row, column)];
+      let value = Pack(x[inputAt(place, row, column)]);
       best = select(best, value, value > best);
     }
   }
-  y[i] = best;
+  y[i] = StoredPack(best);
 }
 
 // The gradient of a window goes to its first maximum in row-major order: larger than all before, no smaller than all behind.
@@ -87,17 +87,17 @@ fn maximum_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
   let i = flatIndex(w, n, l);
   if (i >= params.batch * params.height * params.width * params.packs) { return; }
   let place = placeOf(i, params.height, params.width);
-  let value = x[i];
+  let value = Pack(x[i]);
   var total = Pack();
   let endRow = endWindow(place.row, params.stride_y, params.padding_y, params.output_height);
   let endColumn = endWindow(place.column, params.stride_x, params.padding_x, params.output_width);
   for (var row = firstWindow(place.row, params.kernel_height, params.stride_y, params.padding_y); row < endRow; row++) {
     for (var column = firstWindow(place.column, params.kernel_width, params.stride_x, params.padding_x); column < endColumn; column++) {
       let window = windowOf(row, column);
-      var share = dy[outputAt(place, row, column)];
+      var share = Pack(dy[outputAt(place, row, column)]);
       for (var r = window.top; r < window.bottom; r++) {
         for (var c = window.left; c < window.right; c++) {
-          let other = x[inputAt(place, r, c)];
+          let other = Pack(x[inputAt(place, r, c)]);
           if (r < place.row || (r == place.row && c < place.column)) {
             share = select(Pack(), share, value > other);
           } else {
@@ -108,7 +108,7 @@ fn maximum_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
       total += share;
     }
   }
-  dx[i] = total;
+  dx[i] = StoredPack(total);
 }
 
 fn divisor(window: Window) -> f32 {
@@ -127,11 +127,11 @@ fn average(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
     // A sum for each row, so that large windows are no long chain of additions.
     var line = Pack();
     for (var column = window.left; column < window.right; column++) {
-      line += x[inputAt(place, row, column)];
+      line += Pack(x[inputAt(place, row, column)]);
     }
     total += line;
   }
-  y[i] = total / divisor(window);
+  y[i] = StoredPack(total / divisor(window));
 }
 
 @compute @workgroup_size(THREADS)
@@ -144,8 +144,8 @@ fn average_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n:
   let endColumn = endWindow(place.column, params.stride_x, params.padding_x, params.output_width);
   for (var row = firstWindow(place.row, params.kernel_height, params.stride_y, params.padding_y); row < endRow; row++) {
     for (var column = firstWindow(place.column, params.kernel_width, params.stride_x, params.padding_x); column < endColumn; column++) {
-      total += dy[outputAt(place, row, column)] / divisor(windowOf(row, column));
+      total += Pack(dy[outputAt(place, row, column)]) / divisor(windowOf(row, column));
     }
   }
-  dx[i] = total;
+  dx[i] = StoredPack(total);
 }

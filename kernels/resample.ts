@@ -5,7 +5,7 @@ import { requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import type { Extent2d } from "./pooling.ts";
 import source from "./resample.wgsl" with { type: "text" };
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 
 const kernel = definePackedKernel("resample", source);
 
@@ -36,8 +36,9 @@ function launch(
   const backward = entryPoint.endsWith("gradient");
   // Doubling maps each line of the input to two of the output, so that it can be cut within an image.
   const lines = entryPoint.startsWith("double") ? input.height : 1;
-  const inputBytes = 4 * channels * input.height * input.width / lines;
-  const outputBytes = 4 * channels * output.height * output.width / lines;
+  const pixelBytes = elementBytes(buffers.read) * channels;
+  const inputBytes = pixelBytes * input.height * input.width / lines;
+  const outputBytes = pixelBytes * output.height * output.width / lines;
   const [readBytes, writtenBytes] = backward
     ? [outputBytes, inputBytes] as const
     : [inputBytes, outputBytes] as const;
@@ -52,7 +53,7 @@ function launch(
   for (const range of splitRows(gpu, size.batch * lines, { rowBytes, operation })) {
     const read = sliceRows(buffers.read, range, readBytes);
     const written = sliceRows(buffers.written, range, writtenBytes);
-    const count = range.count * writtenBytes / (4 * channels) * packs;
+    const count = range.count * writtenBytes / pixelBytes * packs;
     gpu.run(chosen, entryPoint, {
       buffers: backward ? { dy: read, dx: written } : { x: read, y: written },
       params: {

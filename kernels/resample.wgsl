@@ -11,10 +11,10 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<Pack>;
-@group(0) @binding(2) var<storage, read_write> y: array<Pack>;
-@group(0) @binding(1) var<storage, read> dy: array<Pack>;
-@group(0) @binding(2) var<storage, read_write> dx: array<Pack>;
+@group(0) @binding(1) var<storage, read> x: array<StoredPack>;
+@group(0) @binding(2) var<storage, read_write> y: array<StoredPack>;
+@group(0) @binding(1) var<storage, read> dy: array<StoredPack>;
+@group(0) @binding(2) var<storage, read_write> dx: array<StoredPack>;
 
 // Doubling treats (batch, height) as one axis of lines.
 @compute @workgroup_size(THREADS)
@@ -36,7 +36,9 @@ fn double_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: 
   let column = position - line * params.width;
   let at = (4u * line * params.width + 2u * column) * params.packs + i % params.packs;
   let below = at + 2u * params.width * params.packs;
-  dx[i] = (dy[at] + dy[at + params.packs]) + (dy[below] + dy[below + params.packs]);
+  let upper = Pack(dy[at]) + Pack(dy[at + params.packs]);
+  let lower = Pack(dy[below]) + Pack(dy[below + params.packs]);
+  dx[i] = StoredPack(upper + lower);
 }
 
 // The two neighbors of an output place along one axis, and the weight of the second.
@@ -61,11 +63,11 @@ fn bilinear(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, 
   let columns = tapsOf(position % params.output_width, params.width, params.output_width);
   let upper = (image * params.height + rows.first) * params.width;
   let lower = (image * params.height + rows.second) * params.width;
-  let top = (1.0 - columns.weight) * x[(upper + columns.first) * params.packs + pack] +
-    columns.weight * x[(upper + columns.second) * params.packs + pack];
-  let bottom = (1.0 - columns.weight) * x[(lower + columns.first) * params.packs + pack] +
-    columns.weight * x[(lower + columns.second) * params.packs + pack];
-  y[i] = (1.0 - rows.weight) * top + rows.weight * bottom;
+  let top = (1.0 - columns.weight) * Pack(x[(upper + columns.first) * params.packs + pack]) +
+    columns.weight * Pack(x[(upper + columns.second) * params.packs + pack]);
+  let bottom = (1.0 - columns.weight) * Pack(x[(lower + columns.first) * params.packs + pack]) +
+    columns.weight * Pack(x[(lower + columns.second) * params.packs + pack]);
+  y[i] = StoredPack((1.0 - rows.weight) * top + rows.weight * bottom);
 }
 
 // Output places that may read an input place, one more on each side than needed against rounding, and the one behind the last.
@@ -100,9 +102,9 @@ fn bilinear_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n
     for (var c = columns.x; c < columns.y; c++) {
       let columnWeight = weightOf(tapsOf(c, params.width, params.output_width), column);
       let at = (image * params.output_height + r) * params.output_width + c;
-      sum += columnWeight * dy[at * params.packs + pack];
+      sum += columnWeight * Pack(dy[at * params.packs + pack]);
     }
     total += rowWeight * sum;
   }
-  dx[i] = total;
+  dx[i] = StoredPack(total);
 }

@@ -52,9 +52,23 @@ fn preciseLogOnePlus(y: f32) -> f32 {
   return logOfRatio(y / (2.0 + y));
 }
 
+// e^x for x <= 0, as preciseExp but 0 where that is no normal number: 2^n is then one factor.
+fn expOfNegative(x: f32) -> f32 {
+  let rounded = max(round(x * 1.44269504), -126.0);
+  let n = i32(rounded);
+  let r = fma(f32(n), 2.12194440e-4, fma(rounded, -0.693359375, x));
+  var p = fma(r, 1.98412698e-4, 1.38888889e-3);
+  p = fma(p, r, 8.33333333e-3);
+  p = fma(p, r, 4.16666667e-2);
+  p = fma(p, r, 1.66666667e-1);
+  p = fma(p, r, 0.5);
+  let y = (fma(p * r, r, r) + 1.0) * bitcast<f32>(u32(n + 127) << 23u);
+  return select(y, 0.0, x < -87.0);
+}
+
 // 1 / (1 + e^-x), without overflow.
 fn sigmoid(x: f32) -> f32 {
-  let t = preciseExp(-abs(x));
+  let t = expOfNegative(-abs(x));
   return select(t, 1.0, x >= 0.0) / (1.0 + t);
 }
 

@@ -3,7 +3,7 @@
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./standardize.wgsl" with { type: "text" };
 
 const kernel = defineKernel("standardize", common, source);
@@ -15,7 +15,7 @@ function launch(
   size: { rows: number; channels: number },
 ): void {
   const { rows, channels } = size;
-  const rowBytes = 4 * channels;
+  const rowBytes = elementBytes(Object.values(operands.rows)[0]!) * channels;
   const operation = `standardize.${entryPoint}`;
   for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
     const buffers: Record<string, Slice> = { ...operands.whole };

@@ -4,7 +4,7 @@ import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { reduce } from "./reduce.ts";
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./unit_length.wgsl" with { type: "text" };
 
 const kernel = defineKernel("unit_length", common, source);
@@ -26,7 +26,7 @@ function launch(
   options: { matrices: Record<string, Slice>; vectors: Record<string, Slice> },
 ): void {
   const { rows, columns, eps } = shape;
-  const rowBytes = 4 * columns;
+  const rowBytes = elementBytes(options.matrices.x!) * columns;
   const operation = `unit_length.${entryPoint}`;
   for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
     const buffers = { ...options.vectors };

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { Gpu } from "../kernels/gpu.ts";
-import { assertClose, ELEMENTWISE, GRADIENT, REDUCTION } from "../tests/close.ts";
+import { assertClose, ELEMENTWISE, GRADIENT, HALF, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { BatchNorm } from "./batch_norm.ts";
 import { ModuleContext } from "./module.ts";
@@ -149,4 +149,23 @@ gpuTest("BatchNorm uses the reference's names and trains only weight and bias", 
       ["num_batches_tracked", false],
     ],
   );
+});
+
+gpuTest("BatchNorm of f16 equals that of f32", async (gpu) => {
+  if (!gpu.features.has("shader-f16")) return;
+  using norm = new BatchNorm(new ModuleContext(gpu, 0), { channels: CHANNELS });
+  const x = Float16Array.from(randomNumbers(COUNT * CHANNELS, "x"));
+  const dy = Float16Array.from(randomNumbers(COUNT * CHANNELS, "dy"));
+  const results: Promise<Float32Array>[][] = [];
+  for (const [values, upstream] of [[x, dy], [Float32Array.from(x), Float32Array.from(dy)]]) {
+    using tape = new Tape(gpu);
+    const input = tape.input(values!, SHAPE);
+    const y = norm.forward(input, { training: true });
+    const gradient = tape.input(upstream!, SHAPE);
+    const gradients = tape.grad(y, [input, norm.weight], { gradient });
+    assertEquals(gradients.get(norm.weight)!.dtype, "f32");
+    results.push([y, ...gradients.values()].map((tensor) => tensor.read()));
+  }
+  const [half, full] = await Promise.all(results.map((reads) => Promise.all(reads)));
+  for (const [i, values] of half!.entries()) assertClose(values, full![i]!, HALF, `tensor ${i}`);
 });

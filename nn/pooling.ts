@@ -116,10 +116,10 @@ function pool(
   }
   const size: PoolingSize = { ...options, batch, channels, input: { height, width }, output };
   const { tape } = x;
-  const y = tape.alloc([batch, output.height, output.width, channels]);
+  const y = tape.alloc([batch, output.height, output.width, channels], x.dtype);
   poolingForward(tape.gpu, { x: x.storage, y: y.storage }, size);
   return tape.record(op, y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     poolingBackward(tape.gpu, { dy: dy.storage, x: x.storage, dx: dx.storage }, size);
     return [dx];
   });

@@ -23,10 +23,10 @@ export function upsampleNearest2(x: Tensor): Tensor {
   const output = { height: 2 * height, width: 2 * width };
   const size = { batch, channels, input: { height, width }, output };
   const { tape } = x;
-  const y = tape.alloc([batch, output.height, output.width, channels]);
+  const y = tape.alloc([batch, output.height, output.width, channels], x.dtype);
   doubleForward(tape.gpu, { x: x.storage, y: y.storage }, size);
   return tape.record("upsampleNearest2", y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     doubleBackward(tape.gpu, { dy: dy.storage, dx: dx.storage }, size);
     return [dx];
   });
@@ -53,10 +53,10 @@ export function resizeBilinear(x: Tensor, output: Extent2d): Tensor {
   }
   const size = { batch, channels, input: { height, width }, output };
   const { tape } = x;
-  const y = tape.alloc([batch, output.height, output.width, channels]);
+  const y = tape.alloc([batch, output.height, output.width, channels], x.dtype);
   bilinearForward(tape.gpu, { x: x.storage, y: y.storage }, size);
   return tape.record("resizeBilinear", y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     bilinearBackward(tape.gpu, { dy: dy.storage, dx: dx.storage }, size);
     return [dx];
   });

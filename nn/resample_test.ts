@@ -71,19 +71,22 @@ function bilinearCase(
 }
 
 checkOp("upsampleNearest2()", [
-  doubleCase("of 3 channels and odd extents", [2, 5, 7, 3]),
+  doubleCase("of 3 channels and odd extents", [2, 5, 7, 3], { half: ["x"] }),
   doubleCase("of one pixel", [1, 1, 1, 1]),
-  doubleCase("of vec4 channels, in ranges within an image", [1, 8, 4, 8], { bindingLimit: 1024 }),
+  doubleCase("of vec4 channels, in ranges within an image", [1, 8, 4, 8], {
+    bindingLimit: 1024,
+    half: ["x"],
+  }),
 ]);
 
 checkOp("resizeBilinear()", [
-  bilinearCase("up", [2, 5, 7, 3], [13, 11]),
+  bilinearCase("up", [2, 5, 7, 3], [13, 11], { half: ["x"] }),
   bilinearCase("down", [2, 5, 7, 4], [3, 4]),
   bilinearCase("far down", [1, 17, 23, 2], [2, 3]),
   bilinearCase("far up", [1, 2, 3, 4], [29, 31]),
   bilinearCase("to the same size", [1, 5, 7, 3], [5, 7], { close: EXACT }),
   bilinearCase("of one pixel", [1, 1, 1, 3], [4, 2]),
-  bilinearCase("of images in ranges", [8, 4, 4, 4], [2, 6], { bindingLimit: 1024 }),
+  bilinearCase("of images in ranges", [8, 4, 4, 4], [2, 6], { bindingLimit: 1024, half: ["x"] }),
 ]);
 
 gpuTest("resizeBilinear() rejects an empty result", (gpu) => {

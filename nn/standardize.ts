@@ -30,14 +30,14 @@ export function standardize(x: Tensor, constants: Standardization): Tensor {
   }
   const { tape } = x;
   const size = { rows: x.size / channels, channels };
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   standardizeForward(
     tape.gpu,
     { x: x.storage, shift: shift.storage, scale: scale.storage, y: y.storage },
     size,
   );
   return tape.record("standardize", y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     standardizeBackward(
       tape.gpu,
       { dy: dy.storage, scale: scale.storage, dx: dx.storage },

@@ -17,6 +17,7 @@ checkOp("standardize()", [{
   close: ELEMENTWISE,
   wrt: ["x"],
   bindingLimit: 512,
+  half: ["x"],
 }]);
 
 gpuTest("standardize() rejects constants of another number of channels", (gpu) => {

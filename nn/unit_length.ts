@@ -19,7 +19,7 @@ export function unitLength(x: Tensor, options: { eps?: number } = {}): Tensor {
   const { eps = 1e-10 } = options;
   const shape = { ...rowsOf(x, "unitLength()"), eps };
   const { tape } = x;
-  const y = tape.alloc(x.shape);
+  const y = tape.alloc(x.shape, x.dtype);
   const squares = tape.alloc([shape.rows]);
   unitLengthForward(tape.gpu, shape, {
     x: x.storage,
@@ -27,7 +27,7 @@ export function unitLength(x: Tensor, options: { eps?: number } = {}): Tensor {
     y: y.storage,
   });
   return tape.record("unitLength", y, [x], (dy) => {
-    const dx = tape.alloc(x.shape);
+    const dx = tape.alloc(x.shape, x.dtype);
     const products = tape.alloc([shape.rows]);
     unitLengthBackward(tape.gpu, shape, {
       x: x.storage,

@@ -18,6 +18,7 @@ checkOp("unitLength()", [{
   reference: ({ x }) => normalized(x!, 13),
   close: ELEMENTWISE,
   bindingLimit: 3328,
+  half: ["x"],
 }, {
   name: "of more channels than one pass adds",
   inputs: { x: { shape: [3, 517] } },

@@ -1,11 +1,14 @@
-/** The device: opens the adapter, batches dispatches into few submits, stages parameters, moves data in and out, counts. @module */
+/** The device: opens the adapter, records dispatches and copies, moves data in and out, counts. @module */
 
 import { GpuError } from "./errors.ts";
 import { type Kernel, kernelFor } from "./kernel.ts";
-import { ParamsStaging, STAGING_BYTES } from "./params_staging.ts";
-import { PipelineCache } from "./pipeline_cache.ts";
+import type { PipelineDescription } from "./pipeline_cache.ts";
 import { BufferPool, type PoolStats } from "./pool.ts";
-import type { Slice } from "./slice.ts";
+import type { ProfileTimes } from "./profiler.ts";
+import { ReadBack } from "./read_back.ts";
+import { Recorder, type RecorderStats, type Work } from "./recorder.ts";
+import { type Slice, wholeWords } from "./slice.ts";
+import { type DispatchSize, workgroupsOf } from "./workgroups.ts";
 
 /** Options of {@linkcode Gpu.open}. */
 export interface GpuOptions {
@@ -13,6 +16,11 @@ export interface GpuOptions {
   byteBudget?: number;
   /** Pretend that the adapter binds at most this many bytes: tests use it to make small tensors take the ranged paths. */
   maxBindingBytes?: number;
+  /**
+   * Called with every new pipeline before it first runs. Returns whether it is compiled elsewhere meanwhile: what is recorded then
+   * waits for a flush, so that all of its pipelines can be.
+   */
+  onPipeline?: (description: PipelineDescription) => boolean;
 }
 
 /** What is known of the adapter. */
@@ -28,25 +36,34 @@ export interface AdapterDescription {
 }
 
 /** Counters of a {@linkcode Gpu}. */
-export interface GpuStats extends PoolStats {
-  /** Dispatches so far. */
-  dispatches: number;
-  /** Submits so far. */
-  submits: number;
+export interface GpuStats extends PoolStats, RecorderStats {
+  /** Bytes written by the host so far. */
+  uploadedBytes: number;
+  /** Bytes read by the host so far. */
+  readBytes: number;
+}
+
+/** What {@linkcode Gpu.finishProfile} gives: times, and the growth of the counters meanwhile. */
+export interface Profile extends ProfileTimes {
+  /** Growth of each counter from start to finish. */
+  readonly counts: Readonly<
+    Pick<
+      GpuStats,
+      "dispatches" | "submits" | "pipelines" | "copiedBytes" | "uploadedBytes" | "readBytes"
+    >
+  >;
 }
 
 /** How often, and over what, an entry point runs. */
-export interface RunOptions {
+export interface RunOptions extends DispatchSize {
   /** Storage bindings by variable name: exactly those that the entry point uses. */
   buffers: Readonly<Record<string, Slice>>;
   /** Every field of `struct Params`. */
   params?: Readonly<Record<string, number>>;
   /** Values of `override` constants; `THREADS` has a default by adapter. */
   constants?: Readonly<Record<string, number>>;
-  /** Invocations wanted: workgroups of `THREADS`, in a second dimension where the first is full (see `flatIndex` in common.wgsl). */
-  threads?: number;
-  /** Workgroups by dimension; instead of `threads`. */
-  workgroups?: readonly [number, number?, number?];
+  /** What it does, where the launcher knows; for profiles. */
+  work?: Work;
 }
 
 /** Elements on the host, as they lie in a buffer. */
@@ -79,17 +96,13 @@ export class Gpu implements Disposable {
   readonly threads: number;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
-  readonly #uniform: GPUBuffer;
-  readonly #staging: ParamsStaging;
-  readonly #cache: PipelineCache;
-  #encoder: GPUCommandEncoder | undefined;
-  #pass: GPUComputePassEncoder | undefined;
-  readonly #readBuffers: GPUBuffer[] = [];
+  readonly #recorder: Recorder;
+  readonly #readBack: ReadBack;
   readonly #recent = new Set<string>();
   readonly #operations = new Set<string>();
   #failure: GpuError | undefined;
-  #dispatches = 0;
-  #submits = 0;
+  #profileStart: GpuStats | undefined;
+  readonly #moved = { uploadedBytes: 0, readBytes: 0 };
   #closed = false;
 
   private constructor(device: GPUDevice, adapter: AdapterDescription, options: GpuOptions) {
@@ -102,24 +115,19 @@ export class Gpu implements Disposable {
       options.maxBindingBytes ?? Infinity,
     );
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
-    this.#staging = new ParamsStaging(device.limits.minUniformBufferOffsetAlignment);
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
       byteBudget: options.byteBudget ?? Infinity,
       maxBufferBytes: device.limits.maxBufferSize,
-      flush: () => this.#submit(),
-      onDestroy: () => this.#cache.clearBindGroups(),
+      flush: () => this.#recorder.submit(),
+      onDestroy: () => this.#recorder.forgetBuffers(),
     });
-    this.#uniform = device.createBuffer({
-      label: "params",
-      size: STAGING_BYTES,
-      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
-    });
-    this.#cache = new PipelineCache(device, {
+    this.#readBack = new ReadBack(device);
+    this.#recorder = new Recorder(device, {
       maxBindingBytes: this.maxBindingBytes,
-      uniform: this.#uniform,
       // Exact where the uncaptured error, which follows, would only name the candidates.
       onError: (error) => this.#failure = error,
+      onPipeline: options.onPipeline,
     });
     device.addEventListener(
       "uncapturederror",
@@ -201,24 +209,32 @@ export class Gpu implements Disposable {
     const constants: Record<string, number> = kernel.overrides.has("THREADS")
       ? { THREADS: this.#threadsFor(options), ...options.constants }
       : { ...options.constants };
-    const workgroups = this.#workgroups(operation, constants, options);
+    const workgroups = workgroupsOf(operation, options, {
+      threads: constants.THREADS,
+      limit: this.limits.maxComputeWorkgroupsPerDimension,
+    });
     if (workgroups.includes(0)) return;
-    const binding = { kernel, entryPoint, buffers: options.buffers };
-    const pipeline = this.#cache.pipeline(binding, constants);
-    const group = this.#cache.bindGroup(pipeline, binding);
-    const offsets: number[] = [];
-    if (kernel.paramsBinding >= 0) {
-      if (!this.#staging.fits(kernel)) this.#submit();
-      offsets.push(this.#staging.add(kernel, options.params ?? {}, operation));
-    }
-    this.#encoder ??= this.#device.createCommandEncoder();
-    this.#pass ??= this.#encoder.beginComputePass();
-    this.#pass.setPipeline(pipeline.pipeline);
-    this.#pass.setBindGroup(0, group, offsets);
-    this.#pass.dispatchWorkgroups(...workgroups);
+    const { buffers, params = {}, work } = options;
+    this.#recorder.dispatch({ kernel, entryPoint, buffers, params, constants, workgroups, work });
     this.#recent.add(operation);
     this.#operations.add(operation);
-    this.#dispatches++;
+  }
+
+  /**
+   * Compiles a pipeline without work for it, for drivers that compile at the first dispatch.
+   *
+   * @param definition The kernel.
+   * @param entryPoint Its entry point.
+   * @param options Bindings and all constants.
+   */
+  compile(
+    definition: Kernel,
+    entryPoint: string,
+    { buffers, constants = {} }: Pick<RunOptions, "buffers" | "constants">,
+  ): void {
+    this.#assertOpen();
+    const kernel = kernelFor(definition, entryPoint, buffers);
+    this.#recorder.compile({ kernel, entryPoint, buffers, constants });
   }
 
   /**
@@ -231,13 +247,8 @@ export class Gpu implements Disposable {
     if (source.bytes !== target.bytes) {
       throw new RangeError(`Cannot copy: expected ${target.bytes} bytes, found ${source.bytes}`);
     }
-    this.#copyEncoder().copyBufferToBuffer(
-      source.buffer,
-      source.offsetBytes,
-      target.buffer,
-      target.offsetBytes,
-      wholeWords(source.bytes),
-    );
+    this.#assertOpen();
+    this.#recorder.copy(source, target, wholeWords(source.bytes));
   }
 
   /**
@@ -246,7 +257,8 @@ export class Gpu implements Disposable {
    * @param slice What is cleared.
    */
   clear(slice: Slice): void {
-    this.#copyEncoder().clearBuffer(slice.buffer, slice.offsetBytes, wholeWords(slice.bytes));
+    this.#assertOpen();
+    this.#recorder.clear(slice, wholeWords(slice.bytes));
   }
 
   /**
@@ -270,6 +282,7 @@ export class Gpu implements Disposable {
       bytes = padded;
     }
     this.#device.queue.writeBuffer(slice.buffer, slice.offsetBytes, bytes);
+    this.#moved.uploadedBytes += bytes.length;
     // The queue keeps a second copy of the data until the next submit.
     if (data.byteLength > 1 << 20) this.#device.queue.submit([]);
   }
@@ -284,24 +297,25 @@ export class Gpu implements Disposable {
    */
   async read(slices: readonly Slice[]): Promise<ArrayBuffer[]> {
     this.#throwFailure();
-    const offsets: number[] = [];
-    let bytes = 0;
-    for (const slice of slices) {
-      offsets.push(bytes);
-      bytes += Math.ceil(slice.bytes / 8) * 8;
-    }
-    const staging = this.#takeReadBuffer(bytes);
+    const plan = this.#readBack.plan(slices);
     for (const [i, slice] of slices.entries()) {
-      this.#copyEncoder().copyBufferToBuffer(
-        slice.buffer,
-        slice.offsetBytes,
-        staging,
-        offsets[i]!,
-        wholeWords(slice.bytes),
-      );
+      const bytes = wholeWords(slice.bytes);
+      const target = { buffer: plan.staging, offsetBytes: plan.offsets[i]!, bytes };
+      this.#recorder.copy(slice, target, bytes);
+      this.#moved.readBytes += bytes;
     }
     this.flush();
-    return await this.#finishRead(staging, slices, offsets);
+    let parts: ArrayBuffer[];
+    try {
+      await this.#recorder.wait(() => plan.staging.mapAsync(GPUMapMode.READ));
+      parts = this.#readBack.finish(plan, !this.#closed);
+    } catch (error) {
+      plan.staging.destroy();
+      this.#throwFailure();
+      throw error;
+    }
+    this.#throwFailure();
+    return parts;
   }
 
   /**
@@ -311,7 +325,7 @@ export class Gpu implements Disposable {
    */
   flush(): void {
     this.#throwFailure();
-    this.#submit();
+    this.#recorder.submit();
   }
 
   /**
@@ -321,7 +335,7 @@ export class Gpu implements Disposable {
    */
   async settle(): Promise<void> {
     this.flush();
-    await this.#device.queue.onSubmittedWorkDone();
+    await this.#recorder.wait(() => this.#device.queue.onSubmittedWorkDone());
     this.#throwFailure();
     this.#recent.clear();
   }
@@ -332,7 +346,7 @@ export class Gpu implements Disposable {
    * @param keepBytes Default 0.
    */
   trim(keepBytes = 0): void {
-    for (const buffer of this.#readBuffers.splice(0)) buffer.destroy();
+    this.#readBack.trim();
     this.#pool.trim(keepBytes);
   }
 
@@ -342,7 +356,52 @@ export class Gpu implements Disposable {
    * @returns Bytes and counts now.
    */
   stats(): GpuStats {
-    return { ...this.#pool.stats(), dispatches: this.#dispatches, submits: this.#submits };
+    return { ...this.#pool.stats(), ...this.#recorder.stats(), ...this.#moved };
+  }
+
+  /**
+   * Starts to measure every dispatch until {@linkcode Gpu.finishProfile}. Each has a pass of its own meanwhile, which costs some
+   * microseconds more.
+   *
+   * @throws {GpuError} If the adapter cannot measure, or measures already.
+   */
+  startProfile(): void {
+    this.#throwFailure();
+    const refuse = (found: string): never => {
+      throw new GpuError("a profile", `expected an adapter with timestamp-query, found ${found}`);
+    };
+    if (!this.features.has("timestamp-query")) refuse(`that ${this.adapter.name} has none`);
+    if (this.#profileStart) refuse("one that measures already");
+    this.#recorder.startProfile();
+    this.#profileStart = this.stats();
+  }
+
+  /**
+   * Ends the measurement and waits for the device.
+   *
+   * @returns What was measured.
+   * @throws {GpuError} If the device reported a failure, or nothing is measured.
+   */
+  async finishProfile(): Promise<Profile> {
+    this.#throwFailure();
+    using profiler = this.#recorder.takeProfiler();
+    const start = this.#profileStart;
+    this.#profileStart = undefined;
+    if (!profiler || !start) throw new GpuError("a profile", "expected a started one, found none");
+    const end = this.stats();
+    const times = await profiler.finish();
+    this.#throwFailure();
+    return {
+      ...times,
+      counts: {
+        dispatches: end.dispatches - start.dispatches,
+        submits: end.submits - start.submits,
+        pipelines: end.pipelines - start.pipelines,
+        copiedBytes: end.copiedBytes - start.copiedBytes,
+        uploadedBytes: end.uploadedBytes - start.uploadedBytes,
+        readBytes: end.readBytes - start.readBytes,
+      },
+    };
   }
 
   /** Kernels and entry points that were dispatched so far, each as `kernel.entryPoint`. */
@@ -353,34 +412,16 @@ export class Gpu implements Disposable {
   /** Destroys every buffer and the device. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
-    this.#submit();
+    this.#recorder.submit();
     this.#closed = true;
     this.trim();
     this.#pool.destroy();
-    this.#uniform.destroy();
+    this.#recorder[Symbol.dispose]();
     this.#device.destroy();
   }
 
   #threadsFor({ threads = 0 }: RunOptions): number {
     return threads >= MANY_INVOCATIONS ? GPU_THREADS : this.threads;
-  }
-
-  #submit(): void {
-    if (!this.#encoder) return;
-    this.#pass?.end();
-    this.#pass = undefined;
-    this.#device.queue.writeBuffer(this.#uniform, 0, this.#staging.take());
-    const commands = this.#encoder.finish();
-    this.#encoder = undefined;
-    this.#device.queue.submit([commands]);
-    this.#submits++;
-  }
-
-  #copyEncoder(): GPUCommandEncoder {
-    this.#assertOpen();
-    this.#pass?.end();
-    this.#pass = undefined;
-    return this.#encoder ??= this.#device.createCommandEncoder();
   }
 
   #fail(detail: string): void {
@@ -400,69 +441,6 @@ export class Gpu implements Disposable {
     this.#assertOpen();
     if (this.#failure) throw this.#failure;
   }
-
-  #workgroups(
-    operation: string,
-    constants: Record<string, number>,
-    options: RunOptions,
-  ): [number, number, number] {
-    const limit = this.limits.maxComputeWorkgroupsPerDimension;
-    let counts: [number, number, number];
-    if (options.threads !== undefined) {
-      if (constants.THREADS === undefined) {
-        throw new TypeError(
-          `Cannot run ${operation}: expected an override THREADS or a number of workgroups, found threads`,
-        );
-      }
-      const groups = Math.ceil(options.threads / constants.THREADS);
-      const rows = Math.max(1, Math.ceil(groups / limit));
-      counts = [Math.ceil(groups / rows), groups === 0 ? 0 : rows, 1];
-    } else if (options.workgroups) {
-      counts = [options.workgroups[0], options.workgroups[1] ?? 1, options.workgroups[2] ?? 1];
-    } else {
-      throw new TypeError(`Cannot run ${operation}: expected threads or workgroups, found neither`);
-    }
-    if (counts.some((count) => !(count <= limit))) {
-      throw new RangeError(
-        `Cannot run ${operation}: expected at most ${limit} workgroups a dimension, found ${counts}`,
-      );
-    }
-    return counts;
-  }
-
-  #takeReadBuffer(bytes: number): GPUBuffer {
-    const at = this.#readBuffers.findIndex((buffer) =>
-      buffer.size >= bytes && buffer.size <= 4 * bytes + 4096
-    );
-    if (at >= 0) return this.#readBuffers.splice(at, 1)[0]!;
-    return this.#device.createBuffer({
-      label: "read",
-      size: Math.max(256, bytes),
-      usage: GPUBufferUsage.COPY_DST | GPUBufferUsage.MAP_READ,
-    });
-  }
-
-  async #finishRead(
-    staging: GPUBuffer,
-    slices: readonly Slice[],
-    offsets: number[],
-  ): Promise<ArrayBuffer[]> {
-    let parts: ArrayBuffer[];
-    try {
-      await staging.mapAsync(GPUMapMode.READ);
-      const mapped = staging.getMappedRange();
-      parts = slices.map((slice, i) => mapped.slice(offsets[i]!, offsets[i]! + slice.bytes));
-      staging.unmap();
-    } catch (error) {
-      staging.destroy();
-      this.#throwFailure();
-      throw error;
-    }
-    if (this.#closed || staging.size > 1 << 24) staging.destroy();
-    else this.#readBuffers.push(staging);
-    this.#throwFailure();
-    return parts;
-  }
 }
 
 /** Some adapters have subgroups without listing them: it takes a try to know. */
@@ -476,9 +454,4 @@ async function requestWithSubgroups(
   } catch {
     return await adapter.requestDevice(descriptor);
   }
-}
-
-/** Copies move whole words; buffers end with one. */
-function wholeWords(bytes: number): number {
-  return Math.ceil(bytes / 4) * 4;
 }

@@ -75,6 +75,17 @@ export function defineKernel(name: string, ...sources: string[]): Kernel {
 }
 
 /**
+ * Reads a kernel from the very text that {@linkcode defineKernel} or {@linkcode kernelFor} chose, such as another process's.
+ *
+ * @param name Name of the kernel.
+ * @param source The whole text.
+ * @returns The kernel, without a twin.
+ */
+export function kernelOfText(name: string, source: string): Kernel {
+  return readKernel(name, source, undefined);
+}
+
+/**
  * Chooses the text of a kernel that fits the types of what is bound.
  *
  * @param kernel The kernel.

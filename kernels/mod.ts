@@ -21,7 +21,10 @@
 export * from "./errors.ts";
 export * from "./gpu.ts";
 export * from "./kernel.ts";
+export type { PipelineDescription } from "./pipeline_cache.ts";
 export * from "./pool.ts";
+export type { DispatchTime, HostSpan, ProfileTimes } from "./profiler.ts";
+export type { RecorderStats, Work } from "./recorder.ts";
 export * from "./slice.ts";
 
 export * from "./activation.ts";
@@ -55,3 +58,4 @@ export * from "./softmax.ts";
 export * from "./standardize.ts";
 export * from "./swiglu.ts";
 export * from "./unit_length.ts";
+export type { DispatchSize } from "./workgroups.ts";

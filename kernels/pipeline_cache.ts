@@ -27,6 +27,20 @@ export interface Binding {
   readonly buffers: Readonly<Record<string, Slice>>;
 }
 
+/** What a pipeline is made of, as texts and numbers: another process can compile it from this. */
+export interface PipelineDescription {
+  /** Name of the kernel. */
+  readonly name: string;
+  /** Its text. */
+  readonly source: string;
+  /** Its entry point. */
+  readonly entryPoint: string;
+  /** Values of `override` constants. */
+  readonly constants: Readonly<Record<string, number>>;
+  /** Names of the storage bindings. */
+  readonly buffers: readonly string[];
+}
+
 /** Options of a {@linkcode PipelineCache}. */
 export interface PipelineCacheOptions {
   /** The largest storage binding, in bytes. */
@@ -35,6 +49,8 @@ export interface PipelineCacheOptions {
   readonly uniform: GPUBuffer;
   /** Called when the device refuses a pipeline, some time after it was asked for. */
   readonly onError: (error: GpuError) => void;
+  /** Called with every new pipeline. */
+  readonly onPipeline: (description: PipelineDescription) => void;
 }
 
 /** Makes pipelines and bind groups, and checks that what is bound is what the kernel declares. */
@@ -42,10 +58,12 @@ export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #options: PipelineCacheOptions;
   readonly #pipelines = new Map<string, Map<string, Pipeline>>();
+  readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
   readonly #bufferIds = new WeakMap<GPUBuffer, number>();
   #nextBufferId = 0;
+  #made = 0;
 
   /**
    * Starts empty.
@@ -88,7 +106,11 @@ export class PipelineCache {
     const layoutKey = entries.map((entry) => `${entry.binding}${entry.buffer!.type}`).join();
     let layout = this.#layouts.get(layoutKey);
     if (!layout) this.#layouts.set(layoutKey, layout = device.createBindGroupLayout({ entries }));
-    const module = device.createShaderModule({ label: kernel.name, code: kernel.source });
+    let module = this.#modules.get(kernel.source);
+    if (!module) {
+      module = device.createShaderModule({ label: kernel.name, code: kernel.source });
+      this.#modules.set(kernel.source, module);
+    }
     const pipeline = device.createComputePipeline({
       label: operation,
       layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }),
@@ -99,6 +121,9 @@ export class PipelineCache {
     });
     const made = { pipeline, layout, layoutKey };
     byVariant.set(variant, made);
+    this.#made++;
+    const { name, source } = kernel;
+    this.#options.onPipeline({ name, source, entryPoint, constants, buffers: names });
     return made;
   }
 
@@ -146,6 +171,11 @@ export class PipelineCache {
     const group = this.#device.createBindGroup({ label: operation, layout, entries });
     this.#bindGroups.set(key, group);
     return group;
+  }
+
+  /** Pipelines made so far. */
+  get pipelines(): number {
+    return this.#made;
   }
 
   /** Forgets all bind groups, before a buffer is destroyed. */

@@ -34,6 +34,16 @@ export function elementCount(slice: Slice): number {
   return slice.bytes / elementBytes(slice);
 }
 
+/**
+ * Rounds up to whole words: copies move those, and buffers end with one.
+ *
+ * @param bytes A count.
+ * @returns The next multiple of 4.
+ */
+export function wholeWords(bytes: number): number {
+  return Math.ceil(bytes / 4) * 4;
+}
+
 /** What {@linkcode splitRows} has to know of the device. */
 export interface BindingLimits {
   /** The largest storage binding, in bytes. */

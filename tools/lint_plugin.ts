@@ -14,7 +14,9 @@ const ENTRY_POINTS = ["mod.ts", "cli.ts"];
 const WORKSHOPS = ["tests", "bench", "tools"];
 
 /** The only files that create GPU buffers. */
-const BUFFER_OWNERS = ["kernels/gpu.ts", "kernels/pool.ts"];
+const BUFFER_OWNERS = ["pool", "profiler", "read_back", "recorder"].map((name) =>
+  `kernels/${name}.ts`
+);
 
 /** What may write to the console, files and folders. */
 const CONSOLE_USERS = ["cli.ts", "train/log.ts", "tools/", "bench/"];
@@ -94,7 +96,7 @@ const createBufferOnlyInKernelsGpu: Deno.lint.Rule = {
       ) {
         context.report({
           node,
-          message: `Only ${BUFFER_OWNERS.join(" and ")} create GPU buffers`,
+          message: `Only ${BUFFER_OWNERS.join(", ")} create GPU buffers`,
           hint: "Allocate on a tape, or acquire from the pool",
         });
       },

@@ -1,6 +1,7 @@
 /** Opens the device with the memory of the machine as its budget. @module */
 
 import { Gpu } from "../kernels/gpu.ts";
+import type { CompileAhead } from "./compile_ahead.ts";
 
 /** Share of the machine's memory that buffers may take; the rest is for the program and everybody else. */
 const MEMORY_SHARE = 0.8;
@@ -17,9 +18,15 @@ export function memoryBudgetBytes(): number {
 /**
  * Opens the default adapter.
  *
+ * @param ahead Compiles pipelines ahead of their first run.
  * @returns The device; dispose it.
  * @throws {GpuError} If there is no adapter.
  */
-export function openGpu(): Promise<Gpu> {
-  return Gpu.open({ byteBudget: memoryBudgetBytes() });
+export async function openGpu(ahead: CompileAhead): Promise<Gpu> {
+  const gpu = await Gpu.open({
+    byteBudget: memoryBudgetBytes(),
+    onPipeline: (description) => ahead.note(description),
+  });
+  ahead.begin(gpu.adapter);
+  return gpu;
 }

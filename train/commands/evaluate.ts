@@ -1,5 +1,6 @@
 /** `deno task evaluate`: the numbers that a run is judged by. @module */
 
+import { CompileAhead } from "../compile_ahead.ts";
 import { imageSize } from "../config/mod.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
@@ -46,7 +47,8 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
     needs: "transformer",
     ...(command.run !== undefined && { path: command.run }),
   });
-  using gpu = await openGpu();
+  using ahead = new CompileAhead();
+  using gpu = await openGpu(ahead);
   const openedTokenizer = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = openedTokenizer.tokenizer;
   const openedTransformer = await openTransformer(gpu, run.stage("transformer"));

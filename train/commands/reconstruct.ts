@@ -1,6 +1,7 @@
 /** `deno task reconstruct`: images beside their reconstructions. @module */
 
 import { join } from "node:path";
+import { CompileAhead } from "../compile_ahead.ts";
 import { imageSize } from "../config/mod.ts";
 import { prepareFile } from "../data/prepare.ts";
 import { openSplit } from "../data_module.ts";
@@ -47,7 +48,8 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
     needs: "tokenizer",
     ...(command.run !== undefined && { path: command.run }),
   });
-  using gpu = await openGpu();
+  using ahead = new CompileAhead();
+  using gpu = await openGpu(ahead);
   const { tokenizer: opened, config } = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = opened;
   const resolution = imageSize(config, config.model.params);

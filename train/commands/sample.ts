@@ -1,6 +1,7 @@
 /** `deno task sample`: a labeled contact sheet of sampled images. @module */
 
 import { join } from "node:path";
+import { CompileAhead } from "../compile_ahead.ts";
 import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
@@ -49,7 +50,8 @@ export async function runSample(command: SampleCommand): Promise<number> {
     needs: "transformer",
     ...(command.run !== undefined && { path: command.run }),
   });
-  using gpu = await openGpu();
+  using ahead = new CompileAhead();
+  using gpu = await openGpu(ahead);
   const { transformer: opened, classNames } = await openTransformer(gpu, run.stage("transformer"));
   using transformer = opened;
   const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));

@@ -1,6 +1,7 @@
 /** `deno task train`: both stages, from configurations to a run folder. @module */
 
 import { fileURLToPath } from "node:url";
+import { CompileAhead } from "../compile_ahead.ts";
 import {
   asTokenizer,
   asTransformer,
@@ -57,7 +58,8 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   for (const loaded of Object.values(stages)) {
     for (const warning of loaded.warnings) reporter.warn(warning);
   }
-  using gpu = await openGpu();
+  using ahead = new CompileAhead();
+  using gpu = await openGpu(ahead);
   const run = resumed ?? await openRun(command, stages);
   reporter.info(`run ${run.path} on ${gpu.adapter.name}`);
   using interruption = new Interruption(reporter);

@@ -1,0 +1,257 @@
+/** Records dispatches and copies into submits: few, but early enough that the device seldom waits for the host. @module */
+
+import type { GpuError } from "./errors.ts";
+import type { Kernel } from "./kernel.ts";
+import { ParamsStaging, STAGING_BYTES } from "./params_staging.ts";
+import { PipelineCache, type PipelineDescription } from "./pipeline_cache.ts";
+import { MOST_PROFILED, Profiler } from "./profiler.ts";
+import type { Slice } from "./slice.ts";
+
+/** What a dispatch does, where its launcher knows: profiles give rates by it. */
+export interface Work {
+  /** Floating-point operations; a multiply-add counts two. */
+  readonly operations?: number;
+  /** Bytes read and written. Default: those of everything bound. */
+  readonly bytes?: number;
+}
+
+/** One dispatch, ready to be recorded. */
+export interface Dispatch {
+  /** The kernel. */
+  readonly kernel: Kernel;
+  /** Its entry point. */
+  readonly entryPoint: string;
+  /** Storage bindings by variable name. */
+  readonly buffers: Readonly<Record<string, Slice>>;
+  /** Fields of `struct Params`. */
+  readonly params: Readonly<Record<string, number>>;
+  /** Values of all `override` constants that are set. */
+  readonly constants: Readonly<Record<string, number>>;
+  /** Workgroups by dimension. */
+  readonly workgroups: readonly [number, number, number];
+  /** For profiles. */
+  readonly work?: Work | undefined;
+}
+
+/** Counters of a {@linkcode Recorder}. */
+export interface RecorderStats {
+  /** Dispatches so far. */
+  dispatches: number;
+  /** Submits so far. */
+  submits: number;
+  /** Pipelines made so far. */
+  pipelines: number;
+  /** Bytes moved by copies between buffers so far. */
+  copiedBytes: number;
+  /** Milliseconds so far in which the device had nothing to do between a wait for it and the next submit. */
+  idleMs: number;
+}
+
+/** Options of a {@linkcode Recorder}. */
+export interface RecorderOptions {
+  /** The largest storage binding, in bytes. */
+  readonly maxBindingBytes: number;
+  /** Called when the device refuses a pipeline. */
+  readonly onError: (error: GpuError) => void;
+  /**
+   * Called with every new pipeline before it first runs. Returns whether it is compiled elsewhere meanwhile: what is recorded then
+   * waits for a flush, so that all of its pipelines can be.
+   */
+  readonly onPipeline?: ((description: PipelineDescription) => boolean) | undefined;
+}
+
+/** Dispatches after which an idle device gets its first submit; each following one may be twice as large. */
+const FIRST_SUBMIT = 32;
+/** Dispatches of the largest submit. */
+const LARGEST_SUBMIT = 1024;
+
+/** The encoder of the running submit, its open pass and the parameters of its dispatches. */
+export class Recorder implements Disposable {
+  readonly #device: GPUDevice;
+  readonly #uniform: GPUBuffer;
+  readonly #staging: ParamsStaging;
+  readonly #cache: PipelineCache;
+  #encoder: GPUCommandEncoder | undefined;
+  #pass: GPUComputePassEncoder | undefined;
+  #profiler: Profiler | undefined;
+  #recorded = 0;
+  #limit = FIRST_SUBMIT;
+  #held = false;
+  #idleSince: number | undefined;
+  readonly #stats = { dispatches: 0, submits: 0, copiedBytes: 0, idleMs: 0 };
+
+  /**
+   * Starts with nothing recorded.
+   *
+   * @param device The device.
+   * @param options Limit, and who hears of errors and pipelines.
+   */
+  constructor(device: GPUDevice, options: RecorderOptions) {
+    this.#device = device;
+    this.#staging = new ParamsStaging(device.limits.minUniformBufferOffsetAlignment);
+    this.#uniform = device.createBuffer({
+      label: "params",
+      size: STAGING_BYTES,
+      usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
+    });
+    this.#cache = new PipelineCache(device, {
+      ...options,
+      uniform: this.#uniform,
+      onPipeline: (description) => {
+        if (options.onPipeline?.(description)) this.#held = true;
+      },
+    });
+  }
+
+  /**
+   * Records a dispatch.
+   *
+   * @param dispatch What runs, over what.
+   * @throws {TypeError} If a binding or a parameter is missing or unknown.
+   * @throws {RangeError} If a binding passes the limit.
+   */
+  dispatch(dispatch: Dispatch): void {
+    const { kernel, entryPoint, constants, params, workgroups } = dispatch;
+    const operation = `${kernel.name}.${entryPoint}`;
+    const mostHeld = this.#profiler ? MOST_PROFILED : Infinity;
+    this.#profiler?.recording();
+    const pipeline = this.#cache.pipeline(dispatch, constants);
+    const group = this.#cache.bindGroup(pipeline, dispatch);
+    const offsets: number[] = [];
+    const full = this.#recorded >= (this.#held ? mostHeld : this.#limit);
+    if (full || !this.#staging.fits(kernel)) this.submit();
+    if (kernel.paramsBinding >= 0) offsets.push(this.#staging.add(kernel, params, operation));
+    const encoder = this.#encoder ??= this.#device.createCommandEncoder();
+    if (this.#profiler) {
+      this.#endPass();
+      const timestampWrites = this.#profiler.stamp(operation, dispatch);
+      this.#pass = encoder.beginComputePass({ label: operation, timestampWrites });
+    } else this.#pass ??= encoder.beginComputePass();
+    this.#pass.setPipeline(pipeline.pipeline);
+    this.#pass.setBindGroup(0, group, offsets);
+    this.#pass.dispatchWorkgroups(...workgroups);
+    this.#recorded++;
+    this.#stats.dispatches++;
+  }
+
+  /**
+   * Records a copy.
+   *
+   * @param source What is read.
+   * @param target What is written.
+   * @param bytes How much, a multiple of 4.
+   */
+  copy(source: Slice, target: Slice, bytes: number): void {
+    this.#copyEncoder().copyBufferToBuffer(
+      source.buffer,
+      source.offsetBytes,
+      target.buffer,
+      target.offsetBytes,
+      bytes,
+    );
+    this.#stats.copiedBytes += bytes;
+  }
+
+  /**
+   * Records the filling with zeros.
+   *
+   * @param slice Where.
+   * @param bytes How much, a multiple of 4.
+   */
+  clear(slice: Slice, bytes: number): void {
+    this.#copyEncoder().clearBuffer(slice.buffer, slice.offsetBytes, bytes);
+  }
+
+  /** Submits what is recorded. */
+  submit(): void {
+    if (!this.#encoder) return;
+    this.#endPass();
+    this.#profiler?.submitting(this.#encoder);
+    this.#device.queue.writeBuffer(this.#uniform, 0, this.#staging.take());
+    const commands = this.#encoder.finish();
+    this.#encoder = undefined;
+    this.#device.queue.submit([commands]);
+    if (this.#idleSince !== undefined) this.#stats.idleMs += performance.now() - this.#idleSince;
+    this.#idleSince = undefined;
+    this.#profiler?.submitted();
+    this.#recorded = 0;
+    this.#held = false;
+    this.#limit = Math.min(2 * this.#limit, this.#profiler ? MOST_PROFILED : LARGEST_SUBMIT);
+    this.#stats.submits++;
+  }
+
+  /**
+   * Waits for the device. Deno's own waits return to the caller once all submitted work is done, and resolve about 10 ms later.
+   *
+   * @param begin Begins the wait.
+   * @returns What it resolves to.
+   */
+  async wait<Result>(begin: () => Promise<Result>): Promise<Result> {
+    const beganMs = performance.now();
+    const waiting = begin();
+    this.#idleSince = performance.now();
+    this.#limit = FIRST_SUBMIT;
+    this.#profiler?.waited(beganMs);
+    return await waiting;
+  }
+
+  /**
+   * Compiles a pipeline without work for it: drivers that compile late do so at the first dispatch, even one without workgroups.
+   *
+   * @param dispatch What would run.
+   */
+  compile(dispatch: Omit<Dispatch, "workgroups" | "params">): void {
+    const params = Object.fromEntries([...dispatch.kernel.fields.keys()].map((name) => [name, 0]));
+    this.dispatch({ ...dispatch, params, workgroups: [0, 0, 0] });
+  }
+
+  /** Starts to measure every dispatch; each then has a pass of its own. */
+  startProfile(): void {
+    this.submit();
+    this.#limit = Math.min(this.#limit, MOST_PROFILED);
+    this.#profiler = new Profiler(this.#device);
+  }
+
+  /**
+   * Ends the measurement.
+   *
+   * @returns What measured, with everything submitted.
+   */
+  takeProfiler(): Profiler | undefined {
+    this.submit();
+    const profiler = this.#profiler;
+    this.#profiler = undefined;
+    return profiler;
+  }
+
+  /** Forgets all bind groups, before a buffer is destroyed. */
+  forgetBuffers(): void {
+    this.#cache.clearBindGroups();
+  }
+
+  /**
+   * Counts.
+   *
+   * @returns Counts now.
+   */
+  stats(): RecorderStats {
+    return { ...this.#stats, pipelines: this.#cache.pipelines };
+  }
+
+  /** Destroys what it holds. */
+  [Symbol.dispose](): void {
+    this.#profiler?.[Symbol.dispose]();
+    this.#uniform.destroy();
+  }
+
+  #endPass(): void {
+    this.#pass?.end();
+    this.#pass = undefined;
+  }
+
+  #copyEncoder(): GPUCommandEncoder {
+    this.#profiler?.recording();
+    this.#endPass();
+    return this.#encoder ??= this.#device.createCommandEncoder();
+  }
+}

@@ -37,6 +37,7 @@ export * from "./cast.ts";
 export * from "./conv2d.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
+export * from "./finite.ts";
 export * from "./group_norm.ts";
 export * from "./head_loss.ts";
 export { matmul, type MatmulOptions, type MatrixOperand } from "./matmul.ts";

@@ -47,6 +47,7 @@ export * from "./resample.ts";
 export * from "./rotary.ts";
 export * from "./row_norm.ts";
 export * from "./sampling.ts";
+export * from "./sentinel.ts";
 export * from "./shape.ts";
 export * from "./softmax.ts";
 export * from "./standardize.ts";

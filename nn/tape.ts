@@ -4,6 +4,7 @@ import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Slice } from "../kernels/slice.ts";
 import { Gradients } from "./gradients.ts";
+import { Sentinel } from "./sentinel.ts";
 import {
   acquireElements,
   type DataType,
@@ -45,6 +46,8 @@ export interface TapeOptions {
   seed?: number;
   /** Training step, the second key of the random numbers. Default 0. */
   step?: number;
+  /** Is shown the result of every op and every gradient. */
+  sentinel?: Sentinel | undefined;
 }
 
 /** Where the random numbers of one op come from: Philox is keyed by these, so backward can draw the same again. */
@@ -82,6 +85,7 @@ export class Tape implements Disposable {
   readonly step: number;
   /** Whether ops are recorded. */
   readonly recording: boolean;
+  readonly #sentinel: Sentinel | undefined;
   readonly #nodes: Recorded[] = [];
   readonly #live = new Map<GPUBuffer, Slice>();
   readonly #kept = new Set<Slice>();
@@ -101,6 +105,7 @@ export class Tape implements Disposable {
     this.recording = options.record ?? true;
     this.seed = options.seed ?? 0;
     this.step = options.step ?? 0;
+    this.#sentinel = options.sentinel;
   }
 
   /**
@@ -225,6 +230,7 @@ export class Tape implements Disposable {
         );
       }
     }
+    for (const output of node.outputs) this.#sentinel?.watch(node.op, output);
     const owned = this.#fresh;
     this.#fresh = [];
     if (this.recording && !this.#walking) this.#nodes.push({ ...node, owned });
@@ -313,8 +319,8 @@ export class Tape implements Disposable {
    * @param loss What is differentiated.
    * @param wrt Parameters or tensors whose gradients are wanted; only what leads there is computed.
    * @param options `gradient`: upstream gradient of `loss`, default 1; `last`: free the values of ops behind the walk, so that the
-   * tape can not be walked again; `inspect`: called with every gradient and the op whose backward made it, all of which then stay
-   * readable until the tape closes.
+   * tape can not be walked again; `inspect`: called with every gradient and the op whose backward made it; what the call records
+   * sees the gradient, which may be freed behind it.
    * @returns Gradients by operand; an operand that `loss` does not depend on has no entry. They belong to the tape.
    * @throws {TypeError} If `loss` is not a scalar and no gradient is given.
    */
@@ -358,12 +364,10 @@ export class Tape implements Disposable {
           const made = needs.includes(true) ? node.backward(incoming, needs) : [];
           const fresh = this.#fresh;
           this.#fresh = [];
-          if (options.inspect) {
-            for (const gradient of made) {
-              if (!gradient) continue;
-              this.retain(gradient);
-              options.inspect(node.op, gradient);
-            }
+          for (const gradient of made) {
+            if (!gradient) continue;
+            this.#sentinel?.watch(`${node.op} backward`, gradient);
+            options.inspect?.(node.op, gradient);
           }
           gradients.add(node, made.map((gradient, i) => needs[i] ? gradient : undefined));
           gradients.consume(node.outputs, wanted);
@@ -385,22 +389,21 @@ export class Tape implements Disposable {
 
   /**
    * Finds the first op that made a value which is not finite: in the order of the forward pass, then in that of the backward pass.
-   * For the search after a failure: everything is read back.
+   * Every result is looked at on the GPU and freed as in any walk; only a flag each is read, all at once.
    *
    * @param loss What was to be differentiated.
    * @param wrt Operands whose gradients were wanted.
    * @returns Name of the op, with " backward" behind it for a gradient, or undefined if everything is finite.
    */
   async firstNonFinite(loss: Tensor, wrt: Iterable<Operand>): Promise<string | undefined> {
-    const isBad = async (x: Tensor): Promise<boolean> =>
-      x.dtype !== "u32" && (await x.read()).some((value) => !Number.isFinite(value));
+    using sentinel = new Sentinel(this.gpu);
     for (const node of this.#nodes) {
-      for (const output of node.outputs) if (await isBad(output)) return node.op;
+      for (const output of node.outputs) sentinel.watch(node.op, output);
     }
-    const made: { op: string; gradient: Tensor }[] = [];
-    this.grad(loss, wrt, { inspect: (op, gradient) => made.push({ op, gradient }) });
-    for (const { op, gradient } of made) if (await isBad(gradient)) return `${op} backward`;
-    return undefined;
+    this.grad(loss, wrt, {
+      inspect: (op, gradient) => sentinel.watch(`${op} backward`, gradient),
+    });
+    return await sentinel.first();
   }
 
   /**

@@ -21,12 +21,19 @@ import type { Gpu } from "./gpu.ts";
 import { requireIterations } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
 import type { ProductForm } from "./matmul_form.ts";
-import { shareCount, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { tileFor } from "./matmul_choice.ts";
+import { shareCount, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { addShares } from "./matmul_shares.ts";
 import { beginsVector } from "./matmul_window.ts";
 import { elementCount, type Slice, subslice } from "./slice.ts";
 
 export { type Conv2dGeometry, conv2dOutputSize } from "./conv2d_parts.ts";
+
+/** How the product of a convolution is divided among workgroups and lanes. */
+export interface Conv2dTiling {
+  /** Default: chosen by shape and adapter. */
+  tile?: Tile;
+}
 
 /** A 1×1 convolution of every pixel is a plain product. */
 function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
@@ -50,6 +57,7 @@ function tapIterations({ kernel }: Conv2dGeometry, channels: number, vectors: bo
  * @param buffers `x` (batch, height, width, inputs), `weight` (kernelHeight, kernelWidth, inputs, outputs), `bias` (outputs), `residual` (as
  * `y`) and, written, `y` (batch, outHeight, outWidth, outputs).
  * @param geometry Sizes.
+ * @param options How the product is divided.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
  * @throws {RangeError} If the loops are too long for a software adapter.
  */
@@ -63,6 +71,7 @@ export function conv2dForward(
     y: Slice;
   },
   geometry: Conv2dGeometry,
+  options: Conv2dTiling = {},
 ): void {
   const { x, weight, bias, residual, y } = buffers;
   const { batch, height, width, inputs, outputs, kernel } = geometry;
@@ -76,13 +85,14 @@ export function conv2dForward(
       inner: inputs,
       bias,
       residual,
+      ...options,
     });
     return;
   }
   const iterations = tapIterations(geometry, inputs, byFour(x, inputs));
   requireIterations(gpu, CONV2D_FORWARD.name, iterations);
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
-  const tile = tileFor({
+  const tile = options.tile ?? tileFor({
     rows: batch * outHeight * outWidth,
     columns: outputs,
     inner: kernel[0] * kernel[1] * inputs,
@@ -131,6 +141,7 @@ export function conv2dForward(
  * @param buffers `dy` (batch, outHeight, outWidth, outputs), `weight` (kernelHeight, kernelWidth, inputs, outputs) and, written, `dx`
  * (batch, height, width, inputs).
  * @param geometry Sizes.
+ * @param options How the product is divided.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
  * @throws {RangeError} If the loops are too long for a software adapter.
  */
@@ -138,6 +149,7 @@ export function conv2dInputGradient(
   gpu: Gpu,
   buffers: { dy: Slice; weight: Slice; dx: Slice },
   geometry: Conv2dGeometry,
+  options: Conv2dTiling = {},
 ): void {
   const { dy, weight, dx } = buffers;
   const { batch, height, width, inputs, outputs, stride, padding, kernel } = geometry;
@@ -150,6 +162,7 @@ export function conv2dInputGradient(
       columns: inputs,
       inner: outputs,
       transposeB: true,
+      ...options,
     });
     return;
   }
@@ -159,7 +172,7 @@ export function conv2dInputGradient(
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const phaseHeight = Math.ceil(height / stride);
   const phaseWidth = Math.ceil(width / stride);
-  const tile = tileFor({
+  const tile = options.tile ?? tileFor({
     rows: batch * phaseHeight * phaseWidth,
     columns: inputs,
     inner: Math.ceil(kernel[0] * kernel[1] / stride ** 2) * outputs,
@@ -215,6 +228,7 @@ export function conv2dInputGradient(
  * @param buffers `x` (batch, height, width, inputs), `dy` (batch, outHeight, outWidth, outputs) and, written, `dweight` (kernelHeight,
  * kernelWidth, inputs, outputs).
  * @param geometry Sizes.
+ * @param options How the product is divided.
  * @throws {GpuMemoryError} If not even one line of an image fits a binding.
  * @throws {RangeError} If the loops are too long for a software adapter.
  */
@@ -222,6 +236,7 @@ export function conv2dWeightGradient(
   gpu: Gpu,
   buffers: { x: Slice; dy: Slice; dweight: Slice },
   geometry: Conv2dGeometry,
+  options: Conv2dTiling = {},
 ): void {
   const { x, dy, dweight } = buffers;
   const { batch, height, width, inputs, outputs, kernel } = geometry;
@@ -234,6 +249,7 @@ export function conv2dWeightGradient(
       columns: outputs,
       inner: batch * height * width,
       transposeA: true,
+      ...options,
     });
     return;
   }
@@ -241,7 +257,7 @@ export function conv2dWeightGradient(
   const taps = kernel[0] * kernel[1];
   const size = taps * inputs * outputs;
   const rows = taps * inputs;
-  const tile = tileFor(
+  const tile = options.tile ?? tileFor(
     { rows, columns: outputs, inner: batch * outHeight * outWidth, batch: 1 },
     gpu.adapter,
   );

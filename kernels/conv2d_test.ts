@@ -6,10 +6,12 @@ import {
   type Conv2dGeometry,
   conv2dInputGradient,
   conv2dOutputSize,
+  type Conv2dTiling,
   conv2dWeightGradient,
 } from "./conv2d.ts";
 import { GpuMemoryError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
+import type { Tile } from "./matmul_tile.ts";
 import type { Slice } from "./slice.ts";
 
 const SAME = [1, 1, 1, 1] as const;
@@ -58,13 +60,18 @@ const GEOMETRIES: Record<string, Conv2dGeometry> = {
 };
 
 /** Output, input gradient and weight gradient of a convolution of random numbers. */
-async function products(gpu: Gpu, geometry: Conv2dGeometry): Promise<Float32Array[]> {
+async function products(
+  gpu: Gpu,
+  geometry: Conv2dGeometry,
+  tiling: Conv2dTiling = {},
+): Promise<Float32Array[]> {
   const { batch, height, width, inputs, outputs, kernel } = geometry;
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const slices: Slice[] = [];
   const acquire = (count: number, seed?: string): Slice => {
     const slice = gpu.acquire(4 * count);
-    if (seed !== undefined) gpu.upload(slice, randomNumbers(count, seed));
+    // Products of about 1/16, so that sums of some hundred of them are of the size of 1.
+    if (seed !== undefined) gpu.upload(slice, randomNumbers(count, seed).map((v) => v / 4));
     slices.push(slice);
     return slice;
   };
@@ -74,22 +81,42 @@ async function products(gpu: Gpu, geometry: Conv2dGeometry): Promise<Float32Arra
   const y = acquire(dy.bytes / 4);
   const dx = acquire(x.bytes / 4);
   const dweight = acquire(weight.bytes / 4);
-  conv2dForward(gpu, { x, weight, y }, geometry);
-  conv2dInputGradient(gpu, { dy, weight, dx }, geometry);
-  conv2dWeightGradient(gpu, { x, dy, dweight }, geometry);
+  conv2dForward(gpu, { x, weight, y }, geometry, tiling);
+  conv2dInputGradient(gpu, { dy, weight, dx }, geometry, tiling);
+  conv2dWeightGradient(gpu, { x, dy, dweight }, geometry, tiling);
   const found = await gpu.read([y, dx, dweight]);
   for (const slice of slices) gpu.release(slice);
   return found.map((bytes) => new Float32Array(bytes));
 }
 
+/** A small tile of each family that this adapter can run. */
+function tilesOf({ adapter }: Gpu, outputs: number): Tile[] {
+  const lanes = adapter.subgroupSize;
+  const register = { family: "register", rows: 8, columns: outputs < 4 ? outputs : 4 } as const;
+  const dot = { family: "dot", lanesY: 2, rows: 1, columns: 4 } as const;
+  const tiles: Tile[] = [
+    { ...register, lanesX: 2, lanesY: 4 },
+    { family: "workgroup", lanesX: 8, lanesY: 8, rows: 4, columns: 4 },
+    { ...dot, lanesX: 16 },
+  ];
+  if (lanes > 0) {
+    tiles.push(
+      { ...register, lanesX: lanes, lanesY: 1, broadcast: "a" },
+      { ...register, lanesX: 1, lanesY: lanes, broadcast: "b" },
+      { ...dot, lanesX: lanes, lanesY: 1, subgroupSum: true },
+    );
+  }
+  return tiles;
+}
+
 for (const [name, geometry] of Object.entries(GEOMETRIES)) {
-  gpuTest(`conv2d of ${name} gives the same with the tiles of a GPU`, async (gpu) => {
-    using other = await Gpu.open();
-    other.adapter.software = !gpu.adapter.software;
+  gpuTest(`conv2d of ${name} gives the same with every family of tiles`, async (gpu) => {
     const want = await products(gpu, geometry);
-    const found = await products(other, geometry);
-    for (const [i, what] of ["output", "input gradient", "weight gradient"].entries()) {
-      assertClose(found[i]!, want[i]!, REDUCTION, what);
+    for (const tile of tilesOf(gpu, geometry.outputs)) {
+      const found = await products(gpu, geometry, { tile });
+      for (const [i, what] of ["output", "input gradient", "weight gradient"].entries()) {
+        assertClose(found[i]!, want[i]!, REDUCTION, `${what}, ${JSON.stringify(tile)}`);
+      }
     }
   });
 }

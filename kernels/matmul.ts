@@ -2,7 +2,8 @@
 
 import type { Gpu } from "./gpu.ts";
 import { type MatmulOptions, multiply } from "./matmul_parts.ts";
-import { shareCount, type Tile, tileColumns, tileFor, tileRows } from "./matmul_tile.ts";
+import { tileFor } from "./matmul_choice.ts";
+import { shareCount, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { addShares } from "./matmul_shares.ts";
 import { elementBytes, subslice } from "./slice.ts";
 

@@ -91,6 +91,7 @@ function byFours(tile: Tile, form: ProductForm): boolean {
  */
 export function columnOf(tile: Tile, form: ProductForm, j: number): string {
   const { lanesX } = tile;
+  if (tile.family === "dot") return `firstColumn + lane / ${lanesX}u * ${tile.columns}u + ${j}u`;
   return byFours(tile, form)
     ? `firstColumn + ${(j >> 2) * lanesX * 4 + (j & 3)}u + 4u * laneX`
     : `firstColumn + ${j * lanesX}u + laneX`;

@@ -2,6 +2,7 @@
 
 import {
   type Addressing,
+  COMPONENTS,
   declareAccumulators,
   type ProductForm,
   range,
@@ -37,17 +38,20 @@ export function registerBody(
   const byFours = (form.aVector && form.aAlong === "inner") ||
     (form.bVector && form.bAlong === "inner");
   const tail = steps > 4 || !byFours;
+  const dot = tile.family === "dot";
+  const first = dot ? `laneX * ${steps}u` : "0u";
   return [
     declareAccumulators(tile, form),
     ...a.before,
     ...b.before,
     addressing.open(a.prepared),
-    `for (var k = 0u; k < count; k += ${steps}u) {`,
+    `for (var k = ${first}; k < count; k += ${dot ? tile.lanesX * steps : steps}u) {`,
     ...a.loads(steps, tail),
     ...b.loads(steps, tail),
     ...multiplyAdds(tile, form, { a, b, steps }),
     "}",
     addressing.close,
+    ...(dot ? sharedSums(tile, form) : []),
   ].join("\n");
 }
 
@@ -106,4 +110,33 @@ function blocksOf(count: number): number[][] {
   return range(Math.ceil(count / BLOCK)).map((block) =>
     range(Math.min(BLOCK, count - block * BLOCK)).map((i) => block * BLOCK + i)
   );
+}
+
+/**
+ * Declares the workgroup memory of a `dot` that needs one: a number for each lane.
+ *
+ * @param tile What a workgroup owns.
+ * @returns Module-scope WGSL.
+ */
+export function dotMemory({ lanesX, lanesY }: Tile): string {
+  return `var<workgroup> partial: array<f32, ${lanesX * lanesY}>;\n`;
+}
+
+/** Adds up what the lanes that share a sum have. */
+function sharedSums(tile: Tile, form: ProductForm): string[] {
+  const vector = vectorAccumulators(tile, form);
+  const sums = range(tile.rows).flatMap((i) =>
+    range(tile.columns).map((j) => vector ? `c${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `c${i}_${j}`)
+  );
+  if (tile.subgroupSum) return sums.map((sum) => `${sum} = subgroupAdd(${sum});`);
+  return sums.flatMap((sum) => [
+    `partial[lane] = ${sum};`,
+    "workgroupBarrier();",
+    `for (var width = ${tile.lanesX / 2}u; width > 0u; width >>= 1u) {`,
+    "if (laneX < width) { partial[lane] += partial[lane + width]; }",
+    "workgroupBarrier();",
+    "}",
+    `${sum} = partial[lane - laneX];`,
+    "workgroupBarrier();",
+  ]);
 }

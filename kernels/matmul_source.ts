@@ -9,7 +9,7 @@ import {
   range,
   vectorAccumulators,
 } from "./matmul_form.ts";
-import { registerBody } from "./matmul_register.ts";
+import { dotMemory, registerBody } from "./matmul_register.ts";
 import { stagedBody, stagedMemory } from "./matmul_staged.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 
@@ -26,6 +26,11 @@ export function productSource(tile: Tile, form: ProductForm, addressing: Address
   const array = (vector: boolean, half: boolean): string =>
     `array<${vector ? (half ? "vec4h" : "vec4f") : (half ? "f16" : "f32")}>`;
   const staged = family === "workgroup";
+  const memory = staged
+    ? stagedMemory(tile)
+    : family === "dot" && !tile.subgroupSum
+    ? dotMemory(tile)
+    : "";
   const product = array(form.cVector, form.cHalf);
   return `${
     form.aHalf || form.bHalf || form.cHalf ? "enable f16;\n" : ""
@@ -36,17 +41,17 @@ export function productSource(tile: Tile, form: ProductForm, addressing: Address
 @group(0) @binding(3) var<storage, read_write> c: ${product};
 ${form.bias ? "@group(0) @binding(4) var<storage, read> bias: array<f32>;\n" : ""}${
     form.residual ? `@group(0) @binding(5) var<storage, read> residual: ${product};\n` : ""
-  }${staged ? stagedMemory(tile) : ""}
+  }${memory}
 @compute @workgroup_size(${lanesX * lanesY})
 fn ${addressing.name}(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 ${addressing.prologue}
 let firstRow = group.y * ${tileRows(tile)}u;
 let firstColumn = group.x * ${tileColumns(tile)}u;
 let laneX = lane % ${lanesX}u;
-let row = firstRow + lane / ${lanesX}u * ${rows}u;
+let row = firstRow${family === "dot" ? "" : ` + lane / ${lanesX}u * ${rows}u`};
 ${range(columns).map((j) => `let column${j} = ${columnOf(tile, form, j)};`).join("\n")}
 ${(staged ? stagedBody : registerBody)(tile, form, addressing)}
-${storeSource(tile, form, addressing)}
+${family === "dot" ? "if (laneX > 0u) { return; }\n" : ""}${storeSource(tile, form, addressing)}
 }
 `;
 }

@@ -5,6 +5,7 @@ import {
   type Addressing,
   COMPONENTS,
   declareAccumulators,
+  loaded,
   type ProductForm,
   range,
 } from "./matmul_form.ts";
@@ -12,6 +13,8 @@ import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 
 /** Length along the inner axis that is staged at a time. */
 const DEPTH = 16;
+/** Staged steps that an iteration multiplies. */
+const STEPS = 4;
 
 /**
  * Declares the workgroup memory of a staged product: for each step along the inner axis, all rows and all columns by fours.
@@ -66,6 +69,7 @@ export function stagedBody(tile: Tile, form: ProductForm, addressing: Addressing
   for (const patch of aPatches) {
     lines.push(...stagePatch(patch, {
       array: "a",
+      load: (index) => loaded(form, "a", index),
       inner: aInner,
       vector: form.aVector,
       step: "aStep",
@@ -76,6 +80,7 @@ export function stagedBody(tile: Tile, form: ProductForm, addressing: Addressing
   for (const patch of bPatches) {
     lines.push(...stagePatch(patch, {
       array: "b",
+      load: (index) => loaded(form, "b", index),
       inner: bInner,
       vector: form.bVector,
       step: "bStep",
@@ -83,16 +88,23 @@ export function stagedBody(tile: Tile, form: ProductForm, addressing: Addressing
       mask: undefined,
     }, bGroups));
   }
-  lines.push("workgroupBarrier();", `for (var kk = 0u; kk < ${DEPTH}u; kk++) {`);
-  for (const g of range(rows / 4)) {
-    lines.push(`let a${g} = aStaged[kk * ${aGroups}u + lane / ${lanesX}u * ${rows / 4}u + ${g}u];`);
-  }
-  for (const g of range(columns / 4)) {
-    lines.push(`let b${g} = bStaged[kk * ${bGroups}u + ${g * lanesX}u + laneX];`);
-  }
-  for (const i of range(rows)) {
+  lines.push(
+    "workgroupBarrier();",
+    `let aLane = lane / ${lanesX}u * ${rows / 4}u;`,
+    `for (var kk = 0u; kk < ${DEPTH}u; kk += ${STEPS}u) {`,
+  );
+  for (const s of range(STEPS)) {
+    for (const g of range(rows / 4)) {
+      lines.push(`let a${g}_${s} = aStaged[(kk + ${s}u) * ${aGroups}u + aLane + ${g}u];`);
+    }
     for (const g of range(columns / 4)) {
-      lines.push(`c${i}_${g} = fma(vec4f(a${i >> 2}.${COMPONENTS[i & 3]}), b${g}, c${i}_${g});`);
+      lines.push(`let b${g}_${s} = bStaged[(kk + ${s}u) * ${bGroups}u + ${g * lanesX}u + laneX];`);
+    }
+    for (const i of range(rows)) {
+      const a = `vec4f(a${i >> 2}_${s}.${COMPONENTS[i & 3]})`;
+      for (const g of range(columns / 4)) {
+        lines.push(`c${i}_${g} = fma(${a}, b${g}_${s}, c${i}_${g});`);
+      }
     }
   }
   lines.push("}", "workgroupBarrier();", "}", addressing.close);
@@ -131,6 +143,8 @@ function patchesOf(operand: string, groups: number, threads: number, inner: bool
 /** How an operand is staged. */
 interface Staging {
   array: "a" | "b";
+  /** Loads what has this index in the binding, as f32. */
+  load: (index: string) => string;
   /** Whether the inner axis is the one along which elements are neighbors. */
   inner: boolean;
   vector: boolean;
@@ -153,17 +167,17 @@ function stagePatch(patch: Patch, staging: Staging, groups: number): string[] {
 }
 
 /** Loads four rows along the inner axis and transposes them. */
-function loadTransposed({ array, vector, address, mask }: Staging, first: number): string[] {
+function loadTransposed({ load, vector, address, mask }: Staging, first: number): string[] {
   const rows = range(4).map((l) => {
     const row = first + l;
     const and = mask ? ` && ${mask(row, "k")}` : "";
     const value = vector
-      ? `select(vec4f(), ${array}[(${address(row)} + min(k, count - 4u)) / 4u], k < count${and})`
+      ? `select(vec4f(), ${load(`(${address(row)} + min(k, count - 4u)) / 4u`)}, k < count${and})`
       : `vec4f(${
         range(4).map((kk) =>
-          `select(0f, ${array}[${
-            address(row)
-          } + min(k + ${kk}u, count - 1u)], k + ${kk}u < count${and})`
+          `select(0f, ${
+            load(`${address(row)} + min(k + ${kk}u, count - 1u)`)
+          }, k + ${kk}u < count${and})`
         ).join(", ")
       })`;
     return `let u${l} = ${value};`;
@@ -176,7 +190,7 @@ function loadTransposed({ array, vector, address, mask }: Staging, first: number
 
 /** Loads four inner steps, each with four neighbors along the other axis. */
 function loadStraight(
-  { array, vector, step, address, mask }: Staging,
+  { load, vector, step, address, mask }: Staging,
   first: number,
 ): string[] {
   return range(4).flatMap((kk) => {
@@ -184,10 +198,10 @@ function loadStraight(
     const exists = (row: number): string =>
       `k + ${kk}u < count${mask ? ` && ${mask(row, k)}` : ""}`;
     const value = vector
-      ? `select(vec4f(), ${array}[(${address(first)} + ${k} * ${step}) / 4u], ${exists(first)})`
+      ? `select(vec4f(), ${load(`(${address(first)} + ${k} * ${step}) / 4u`)}, ${exists(first)})`
       : `vec4f(${
         range(4).map((l) =>
-          `select(0f, ${array}[${address(first + l)} + ${k} * ${step}], ${exists(first + l)})`
+          `select(0f, ${load(`${address(first + l)} + ${k} * ${step}`)}, ${exists(first + l)})`
         ).join(", ")
       })`;
     return [`let ${k} = min(k + ${kk}u, count - 1u);`, `let v${kk} = ${value};`];

@@ -3,10 +3,10 @@ import { assertClose, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Gpu } from "./gpu.ts";
 import { matmul, type MatmulOptions } from "./matmul.ts";
-import { type Tile, tileFor } from "./matmul_tile.ts";
+import { tileFor } from "./matmul_choice.ts";
+import { type Tile } from "./matmul_tile.ts";
 
 /** Tiles of every adapter class are right on every adapter. */
-const SOFTWARE = { name: "a CPU", vendor: "", software: true, subgroupSize: 0 };
 const GPU = { name: "a GPU", vendor: "", software: false, subgroupSize: 0 };
 
 interface Sizes {
@@ -105,7 +105,6 @@ for (const sizes of SIZES) {
           ["whole", gpu, tileFor(shape, gpu.adapter)],
           ["in parts", limited, tileFor(shape, gpu.adapter)],
           ["with the tile of a GPU", gpu, tileFor(shape, GPU)],
-          ["without subgroups", gpu, tileFor(shape, SOFTWARE)],
         ];
         for (const [name, device, tile] of runs) {
           const found = await product(device, { ...matrices, c }, {

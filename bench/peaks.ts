@@ -1,7 +1,7 @@
 /** What the adapter reaches at best: multiply-adds in registers, copies, reads. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { defineKernel } from "../kernels/kernel.ts";
+import { defineKernel, type Kernel } from "../kernels/kernel.ts";
 import { measureBandwidth } from "./bandwidth.ts";
 import { measureTime } from "./rate.ts";
 
@@ -15,48 +15,80 @@ export interface Peaks {
   readonly readGigabytes: number;
 }
 
-/** Independent chains of a lane, enough to hide the latency of a multiply-add. */
-const CHAINS = 64;
-/** Multiply-adds of a chain. */
-const STEPS = 4096;
-const LANES = 4096;
+/** A form of chains of multiply-adds, `c = c factor + 1`. Which is fastest depends on registers, latency and the cost of a loop. */
+interface Chains {
+  /** Type of a chain. */
+  type: "f32" | "vec4f";
+  /** Independent chains of a lane, to hide the latency of a multiply-add. */
+  count: number;
+  /** Multiply-adds of each chain in an iteration: at its end a software adapter moves every chain. */
+  unrolled: number;
+}
 
-const chains = Array.from({ length: CHAINS }, (_, i) => `c${i}`);
-const multiplyAdds = defineKernel(
-  "multiply_adds",
-  `override THREADS: u32 = 64;
-struct Params { factor: f32, steps: u32 }
+const FORMS: readonly Chains[] = [
+  { type: "f32", count: 8, unrolled: 16 },
+  { type: "f32", count: 10, unrolled: 16 },
+  { type: "f32", count: 12, unrolled: 16 },
+  { type: "f32", count: 12, unrolled: 32 },
+  { type: "f32", count: 64, unrolled: 1 },
+  { type: "vec4f", count: 2, unrolled: 16 },
+  { type: "vec4f", count: 3, unrolled: 16 },
+  { type: "vec4f", count: 8, unrolled: 8 },
+];
+/** Multiply-adds of a chain, about. */
+const STEPS = 4096;
+/** Lanes that keep a software adapter, or a GPU, busy. */
+const LANES = { software: 4096, gpu: 2 ** 18 };
+
+function multiplyAdds({ type, count, unrolled }: Chains): Kernel {
+  const chains = Array.from({ length: count }, (_, i) => `c${i}`);
+  const step = chains.map((name) => `${name} = fma(${name}, factor, ${type}(1.0));`).join(" ");
+  return defineKernel(
+    "multiply_adds",
+    `override THREADS: u32 = 64;
+struct Params { factor: f32, iterations: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<${type}>;
 @compute @workgroup_size(THREADS)
 fn run(@builtin(global_invocation_id) id: vec3u) {
-  ${chains.map((name, i) => `var ${name} = f32(id.x) + ${i}.0;`).join("\n  ")}
-  for (var step = 0u; step < params.steps; step++) {
-    ${chains.map((name) => `${name} = fma(${name}, params.factor, 1.0);`).join("\n    ")}
+  let factor = ${type}(params.factor);
+  ${chains.map((name, i) => `var ${name} = ${type}(f32(id.x) + ${i}.0);`).join("\n  ")}
+  for (var i = 0u; i < params.iterations; i++) {
+    ${Array(unrolled).fill(step).join("\n    ")}
   }
   y[id.x] = ${chains.join(" + ")};
 }`,
-);
+  );
+}
+
+async function measureMultiplyAdds(gpu: Gpu): Promise<number> {
+  const lanes = LANES[gpu.adapter.software ? "software" : "gpu"];
+  const y = gpu.acquire(16 * lanes);
+  let best = 0;
+  for (const form of FORMS) {
+    const iterations = STEPS / form.unrolled;
+    const kernel = multiplyAdds(form);
+    const { ms } = await measureTime(gpu, () =>
+      gpu.run(kernel, "run", {
+        buffers: { y },
+        params: { factor: 0.5, iterations },
+        workgroups: [lanes / gpu.threads],
+      }));
+    const width = form.type === "f32" ? 1 : 4;
+    best = Math.max(best, 2 * lanes * width * form.count * STEPS / 1e6 / ms);
+  }
+  gpu.release(y);
+  return best;
+}
 
 /**
  * Measures the adapter.
  *
  * @param gpu The device.
- * @returns Its best rates.
+ * @returns Its best rates, each over several forms of kernels.
  */
 export async function measurePeaks(gpu: Gpu): Promise<Peaks> {
-  const y = gpu.acquire(4 * LANES);
-  const arithmetic = await measureTime(gpu, () =>
-    gpu.run(multiplyAdds, "run", {
-      buffers: { y },
-      params: { factor: 0.5, steps: STEPS },
-      workgroups: [LANES / gpu.threads],
-    }));
-  gpu.release(y);
+  const gflops = await measureMultiplyAdds(gpu);
   const { copy, read } = await measureBandwidth(gpu);
-  return {
-    gflops: 2 * LANES * CHAINS * STEPS / 1e6 / arithmetic.ms,
-    gigabytes: copy,
-    readGigabytes: read,
-  };
+  return { gflops, gigabytes: copy, readGigabytes: read };
 }

@@ -4,7 +4,7 @@ import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Gpu } from "./gpu.ts";
 import { matmul, type MatmulOptions } from "./matmul.ts";
 import { tileFor } from "./matmul_choice.ts";
-import { type Tile } from "./matmul_tile.ts";
+import type { Tile } from "./matmul_tile.ts";
 
 /** Tiles of every adapter class are right on every adapter. */
 const GPU = { name: "a GPU", vendor: "", software: false, subgroupSize: 0 };

@@ -31,6 +31,7 @@ export * from "./activation.ts";
 export * from "./argmax.ts";
 export * from "./attention.ts";
 export * from "./batch_norm.ts";
+export * from "./bias_gradient.ts";
 export * from "./block_copy.ts";
 export * from "./broadcast.ts";
 export * from "./cast.ts";

@@ -1,5 +1,5 @@
 /**
- * Rates of convolutions in the shapes of the default training: `deno run -A --preload tools/gpu_env.ts bench/conv2d_bench.ts`.
+ * Rates of convolutions: `deno run -A --preload tools/gpu_env.ts bench/conv2d_bench.ts`.
  *
  * @module
  */
@@ -44,8 +44,13 @@ export function geometry(
   };
 }
 
-/** Encoder and decoder, discriminator, VGG. */
+/** Large ones and those of few channels; encoder and decoder, discriminator, VGG of the default training. */
 const GEOMETRIES: readonly Conv2dGeometry[] = [
+  geometry(1, 64, [128, 128], 3, 1),
+  geometry(8, 32, [64, 64], 3, 1),
+  geometry(1, 256, [128, 128], 3, 1),
+  geometry(1, 64, [3, 128], 3, 1),
+  geometry(1, 64, [128, 3], 3, 1),
   geometry(16, 32, [32, 32], 3, 1),
   geometry(16, 16, [64, 64], 3, 1),
   geometry(16, 32, [32, 32], 3, 2),

@@ -1,5 +1,5 @@
 /**
- * Rates of matrix products in the shapes of the default training: `deno run -A --preload tools/gpu_env.ts bench/matmul_bench.ts`.
+ * Rates of matrix products: `deno run -A --preload tools/gpu_env.ts bench/matmul_bench.ts`.
  *
  * @module
  */
@@ -8,8 +8,10 @@ import { Gpu } from "../kernels/gpu.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { acquireNumbers, type Passes, printPasses } from "./rate.ts";
 
-/** Rows, inputs and outputs of linear layers: transformer blocks, head, 1×1 convolutions, one decoding step. */
+/** Rows, inputs and outputs of linear layers: large ones, transformer blocks, head, 1×1 convolutions, one decoding step. */
 const LAYERS = [
+  [1024, 1024, 1024],
+  [2048, 256, 16384],
   [4096, 128, 128],
   [4096, 128, 384],
   [4096, 128, 512],

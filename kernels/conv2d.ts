@@ -97,6 +97,7 @@ export function conv2dForward(
     columns: outputs,
     inner: kernel[0] * kernel[1] * inputs,
     batch: 1,
+    bAlong: "columns",
   }, gpu.adapter);
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
@@ -258,7 +259,7 @@ export function conv2dWeightGradient(
   const size = taps * inputs * outputs;
   const rows = taps * inputs;
   const tile = options.tile ?? tileFor(
-    { rows, columns: outputs, inner: batch * outHeight * outWidth, batch: 1 },
+    { rows, columns: outputs, inner: batch * outHeight * outWidth, batch: 1, bAlong: "columns" },
     gpu.adapter,
   );
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(outputs / tileColumns(tile));

@@ -35,7 +35,8 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
   if (!(inner >= 1)) {
     throw new RangeError(`Cannot multiply matrices: expected inner of at least 1, found ${inner}`);
   }
-  const tile = options.tile ?? tileFor({ rows, columns, inner, batch }, gpu.adapter);
+  const bAlong = options.transposeB ? "inner" : "columns";
+  const tile = options.tile ?? tileFor({ rows, columns, inner, batch, bAlong }, gpu.adapter);
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(columns / tileColumns(tile));
   const shares = Math.min(
     Math.ceil(inner / SHARE_MULTIPLE),

@@ -162,9 +162,11 @@ function dots(rows: number, { software, subgroupSize }: AdapterDescription): Til
 }
 
 /** A GPU wants many lanes and shares loads through workgroup memory; thin products have nothing to share. */
-function gpuTile({ rows, columns, batch }: ProductShape, adapter: AdapterDescription): Tile {
+function gpuTile(shape: ProductShape, adapter: AdapterDescription): Tile {
+  const { rows, columns, batch, bAlong } = shape;
   if (columns <= 4) return thinColumns(4, columns);
-  if (rows <= 4) return dots(rows, adapter)[0]!;
+  // Lanes that share a sum load neighbors along the inner axis, others load neighboring columns.
+  if (rows <= 4) return bAlong === "columns" ? thinRows(rows, 1) : dots(rows, adapter)[0]!;
   if (rows <= 32 || columns <= 32) return staged(8, 4);
   const large = Math.ceil(rows / 128) * Math.ceil(columns / 128) * batch;
   return adapterClass(adapter) === "discrete" && large >= MANY_LARGE_TILES

@@ -37,6 +37,8 @@ export interface ProductShape {
   inner: number;
   /** Products of this shape. */
   batch: number;
+  /** The axis of B whose elements are neighbors in memory. Default: inner. */
+  bAlong?: "inner" | "columns";
 }
 
 /**

@@ -4,13 +4,15 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { silu } from "../nn/activation.ts";
 import { attention } from "../nn/attention.ts";
 import { groupNorm } from "../nn/group_norm.ts";
+import { linearCrossEntropy } from "../nn/head_loss.ts";
 import { crossEntropy } from "../nn/losses.ts";
 import { add } from "../nn/math.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { Adam } from "../nn/optim.ts";
 import { quantize } from "../nn/quantizer.ts";
 import { upsampleNearest2 } from "../nn/resample.ts";
-import { rmsNorm } from "../nn/row_norm.ts";
+import { modulatedRmsNorm, rmsNorm } from "../nn/row_norm.ts";
+import { swiglu } from "../nn/swiglu.ts";
 import { Tape } from "../nn/tape.ts";
 import { Parameter, sizeOf, type Tensor } from "../nn/tensor.ts";
 import { conv2dPasses, geometry } from "./conv2d_bench.ts";
@@ -89,6 +91,24 @@ const OPS: readonly OpWorkload[] = [
     name: "RMS norm",
     shapes: [[TOKENS, 64], [64]],
     run: (x, weight) => rmsNorm(x!, weight!),
+  },
+  {
+    name: "RMS norm, modulated",
+    shapes: [[BATCH, 256, 64], [64], [BATCH, 64], [BATCH, 64]],
+    run: (x, weight, scale, shift) =>
+      modulatedRmsNorm(x!, weight!, { scale: scale!, shift: shift! }),
+  },
+  {
+    name: "SwiGLU",
+    shapes: [[TOKENS, 192], [TOKENS, 192]],
+    run: (gate, x) => swiglu(gate!, x!),
+  },
+  {
+    name: "head with cross entropy",
+    shapes: [[TOKENS, 64], [CODES, 64], [TOKENS]],
+    run: (x, weight, targets) => linearCrossEntropy(x!, weight!, targets!),
+    operations: [2 * TOKENS * 64 * CODES, 6 * TOKENS * 64 * CODES],
+    indices: { input: 2, below: CODES },
   },
   { name: "nearest doubling", shapes: [[BATCH, 16, 16, 32]], run: (x) => upsampleNearest2(x!) },
   {

@@ -76,7 +76,7 @@ export function attentionForward(
  *
  * @param gpu The device.
  * @param buffers What forward read and wrote, the gradient of its output, and the gradients, which are written. Those of tokens that
- * were not read become 0.
+ * no query sees become 0.
  * @param options Sizes, rule and plan, as forward.
  */
 export function attentionBackward(
@@ -84,11 +84,12 @@ export function attentionBackward(
   buffers: AttentionBuffers & Omit<AttentionGradients, "dots">,
   options: AttentionSettings,
 ): void {
-  const { batch, queries, keys, heads } = options;
+  const { batch, queries, keys, heads, causal, diagonal } = options;
   const { query, key, value, y, dy, dkey, dvalue } = buffers;
+  const seen = causal ? Math.min(keys, queries + diagonal) : keys;
   const dots = gpu.acquire(4 * batch * queries * heads, "products of outputs and gradients");
   outputDots(gpu, { y: y.slice, dy: dy.slice, dots }, options);
-  if (keys < dkey.tokens) { for (const { slice } of [dkey, dvalue]) gpu.clear(slice); }
+  if (seen < dkey.tokens) { for (const { slice } of [dkey, dvalue]) gpu.clear(slice); }
   const types = new Set([query, key, value].map(({ slice }) => slice.half ?? false));
   const attend = formOf(gpu, options, types) === "tiles"
     ? attendInTilesBackward

@@ -1,10 +1,12 @@
 // Attention in blocks of rows of scores, for adapters where matrix products are fastest: between the products, scores become
 // probabilities, and both with their gradients become what the next products need. LANES invocations share a row (see lanes.wgsl).
 
-// A block holds rows (images, heads, block_queries). `first_head`: head of its first row, counted over all images; `packs`: of a row.
+// A block holds rows (images, heads, block_queries) of the first `block_keys` keys, in `packs`. `first_head`: head of its first row,
+// counted over all images.
 // `causal` 1: query number i of an image sees the keys 0 ... i + diagonal. `probability`, `factor`, `seed` ...: dropout.
 struct Params {
-  rows: u32, first_row: u32, first_head: u32, first_query: u32, block_queries: u32, queries: u32, keys: u32, packs: u32,
+  rows: u32, first_row: u32, first_head: u32, first_query: u32, block_queries: u32, queries: u32, keys: u32,
+  block_keys: u32, packs: u32,
   causal: u32, diagonal: u32, probability: f32, factor: f32, seed: u32, step: u32, stream: u32,
 }
 
@@ -28,7 +30,7 @@ fn rowOf(row: u32) -> Row {
   let in_block = params.first_row + row;
   let head = in_block / params.block_queries;
   let query = params.first_query + in_block - head * params.block_queries;
-  let seen = select(params.keys, min(params.keys, query + params.diagonal + 1u), params.causal != 0u);
+  let seen = select(params.block_keys, min(params.block_keys, query + params.diagonal + 1u), params.causal != 0u);
   return Row(row * params.packs, seen, (params.first_head + head) * params.queries + query);
 }
 

@@ -39,32 +39,36 @@ type Attention = AttentionSizes & AttentionRule & BlockPlan;
 const SCORE_BYTES = 2 ** 24;
 /** Blocks of part of an image hold multiples of so many queries, where they hold that many: rows of the tiles of matrix products. */
 const QUERY_MULTIPLE = 32;
+/** Blocks that the queries of a causal attention are divided into, so that the first ones need not look at the last keys. */
+const CAUSAL_BLOCKS = 4;
 /** How often a row is walked over, and a little for the loop over its groups of keys. */
 const WALKS = 2.1;
 
-/** Divides the rows of scores: whole images where one fits the budget, else some queries of an image. */
+/** Divides the rows of scores: many images where they fit the budget, else some queries of an image. */
 function blocksOf(gpu: Gpu, options: Attention): ScoreBlock[] {
-  const { batch, queries, keys, heads, scoreBytes = SCORE_BYTES } = options;
-  const queryBytes = 4 * heads * keys;
-  const budget = Math.min(scoreBytes, gpu.maxBindingBytes);
-  const images = Math.floor(budget / (queries * queryBytes));
-  if (images > 0) {
-    return splitLength(batch, images).map(({ start, count }) => ({
-      firstImage: start,
-      images: count,
-      firstQuery: 0,
-      queries,
-    }));
-  }
-  const most = Math.max(1, Math.floor(budget / queryBytes));
-  const whole = most < QUERY_MULTIPLE ? most : most - most % QUERY_MULTIPLE;
-  return splitLength(batch, 1).flatMap(({ start: firstImage }) =>
-    splitLength(queries, whole).map(({ start, count }) => ({
-      firstImage,
-      images: 1,
-      firstQuery: start,
-      queries: count,
-    }))
+  const { batch, queries, heads, scoreBytes = SCORE_BYTES, causal, diagonal } = options;
+  const queryBytes = 4 * heads * options.keys;
+  const affordable = Math.floor(Math.min(scoreBytes, gpu.maxBindingBytes) / queryBytes);
+  const wanted = causal
+    ? Math.ceil(queries / CAUSAL_BLOCKS / QUERY_MULTIPLE) * QUERY_MULTIPLE
+    : queries;
+  const most = Math.max(1, Math.min(wanted, queries, affordable));
+  const whole = most < QUERY_MULTIPLE || most === queries ? most : most - most % QUERY_MULTIPLE;
+  const images = whole < Math.min(wanted, queries)
+    ? 1
+    : Math.max(1, Math.floor(affordable / whole));
+  return splitLength(batch, images).flatMap((range) =>
+    splitLength(queries, whole).map(({ start, count }) => {
+      // Rows of whole vectors of four, where there are as many keys.
+      const seen = causal ? 4 * Math.ceil((start + count + diagonal) / 4) : options.keys;
+      return {
+        firstImage: range.start,
+        images: range.count,
+        firstQuery: start,
+        queries: count,
+        keys: Math.min(options.keys, seen),
+      };
+    }).reverse() // The last queries see the most keys.
   );
 }
 
@@ -75,11 +79,12 @@ function runRows(
   options: Attention & { block: ScoreBlock },
   buffers: { rows: Record<string, Slice>; whole: Record<string, Slice> },
 ): void {
-  const { block, heads, queries, keys } = options;
-  const { kernel, packs } = packFor(kernels, keys);
+  const { block, heads, queries } = options;
+  const { kernel, packs } = packFor(kernels, block.keys);
+  const rowBytes = 4 * block.keys;
   const operation = `attention.${entryPoint}`;
   const rows = block.images * heads * block.queries;
-  for (const range of splitRows(gpu, rows, { rowBytes: [4 * keys], operation })) {
+  for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
     const lanes = lanesFor(gpu, range.count, {
       iterations: WALKS * packs,
       operation,
@@ -91,7 +96,7 @@ function runRows(
         ...Object.fromEntries(
           Object.entries(buffers.rows).map(([name, slice]) => [
             name,
-            sliceRows(slice, range, 4 * keys),
+            sliceRows(slice, range, rowBytes),
           ]),
         ),
       },
@@ -102,7 +107,8 @@ function runRows(
         first_query: block.firstQuery,
         block_queries: block.queries,
         queries,
-        keys,
+        keys: options.keys,
+        block_keys: block.keys,
         packs,
         ...ruleParams(options),
       },
@@ -111,14 +117,13 @@ function runRows(
   }
 }
 
-/** Bytes of the scores of the largest block. */
-function bytesOf(blocks: readonly ScoreBlock[], { heads, keys }: AttentionSizes): number {
-  return 4 * heads * keys * Math.max(...blocks.map(({ images, queries }) => images * queries));
+/** Bytes of the scores of a block. */
+function bytesOf({ images, queries, keys }: ScoreBlock, heads: number): number {
+  return 4 * images * heads * queries * keys;
 }
 
-/** Scores of a block. */
-function scoresOf(scores: Slice, block: ScoreBlock, { heads, keys }: AttentionSizes): Slice {
-  return { ...scores, bytes: 4 * block.images * heads * block.queries * keys };
+function largestOf(blocks: readonly ScoreBlock[], heads: number): number {
+  return Math.max(...blocks.map((block) => bytesOf(block, heads)));
 }
 
 /**
@@ -131,9 +136,9 @@ function scoresOf(scores: Slice, block: ScoreBlock, { heads, keys }: AttentionSi
 export function attendInBlocks(gpu: Gpu, buffers: AttentionBuffers, options: Attention): void {
   const { query, key, value, y, logSums } = buffers;
   const blocks = blocksOf(gpu, options);
-  const scratch = gpu.acquire(bytesOf(blocks, options), "scores of an attention");
+  const scratch = gpu.acquire(largestOf(blocks, options.heads), "scores of an attention");
   for (const block of blocks) {
-    const scores = scoresOf(scratch, block, options);
+    const scores = { ...scratch, bytes: bytesOf(block, options.heads) };
     const shared = { ...options, block, scores };
     multiplyHeads(gpu, "scores", { ...shared, x: query, y: key, alpha: options.scale });
     runRows(gpu, "probabilities", shared, { rows: { scores }, whole: { newLogSums: logSums } });
@@ -143,7 +148,8 @@ export function attendInBlocks(gpu: Gpu, buffers: AttentionBuffers, options: Att
 }
 
 /**
- * Computes the gradients of an attention from its output, computing the scores again.
+ * Computes the gradients of an attention from its output, computing the scores again. Gradients of keys that no query sees are not
+ * written.
  *
  * @param gpu The device.
  * @param buffers What is read and written.
@@ -156,18 +162,18 @@ export function attendInBlocksBackward(
 ): void {
   const { query, key, value, logSums, dy, dots, dquery } = buffers;
   const blocks = blocksOf(gpu, options);
-  const bytes = bytesOf(blocks, options);
+  const bytes = largestOf(blocks, options.heads);
   const scratch = gpu.acquire(bytes, "scores of an attention");
   const gradientScratch = gpu.acquire(bytes, "gradients of the scores of an attention");
   // Sums over blocks and heads are not rounded on the way.
   const dkey = sumsFor(gpu, buffers.dkey);
   const dvalue = sumsFor(gpu, buffers.dvalue);
   for (const block of blocks) {
-    const scores = scoresOf(scratch, block, options);
-    const gradients = scoresOf(gradientScratch, block, options);
+    const scores = { ...scratch, bytes: bytesOf(block, options.heads) };
+    const gradients = { ...gradientScratch, bytes: scores.bytes };
     const shared = { ...options, block };
     const { scale: alpha } = options;
-    const accumulate = block.firstQuery > 0;
+    const accumulate = block.firstQuery + block.queries < options.queries;
     multiplyHeads(gpu, "scores", { ...shared, scores, x: query, y: key, alpha });
     multiplyHeads(gpu, "scores", { ...shared, scores: gradients, x: dy, y: value });
     runRows(gpu, "score_gradients", shared, {
@@ -194,7 +200,7 @@ export function attendInBlocksBackward(
   gpu.release(scratch);
 }
 
-/** Where sums that end in `target` are kept: there, or in 32 bits. Tokens that are not read stay as they are in `target`. */
+/** Where sums that end in `target` are kept: there, or in 32 bits. Tokens that no query sees become 0. */
 function sumsFor(gpu: Gpu, target: HeadsArray): HeadsArray {
   if (!target.slice.half) return target;
   const slice = gpu.acquire(4 * elementCount(target.slice), "gradients of keys or values");

@@ -105,6 +105,8 @@ export interface ScoreBlock {
   firstQuery: number;
   /** Queries an image. */
   queries: number;
+  /** Keys, the first: all that these queries see. */
+  keys: number;
 }
 
 /** The three kinds of product between heads and rows of scores. */
@@ -132,8 +134,8 @@ export function multiplyHeads(
     accumulate?: boolean;
   },
 ): void {
-  const { block, keys, heads, kvHeads, headDim, scores, alpha = 1, accumulate = false } = options;
-  const { firstImage, images, firstQuery, queries } = block;
+  const { block, heads, kvHeads, headDim, scores, alpha = 1, accumulate = false } = options;
+  const { firstImage, images, firstQuery, queries, keys } = block;
   const group = heads / kvHeads;
   const xWidth = heads * headDim;
   const yWidth = kvHeads * headDim;

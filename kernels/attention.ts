@@ -13,6 +13,7 @@ import type { Gpu } from "./gpu.ts";
 import { definePackedKernel, packFor } from "./pack.ts";
 import { elementBytes, sliceRows, splitRows } from "./slice.ts";
 
+export type { BlockPlan } from "./attention_blocks.ts";
 export type {
   AttentionBuffers,
   AttentionDropout,

@@ -99,12 +99,12 @@ gpuTest(
     assertClose(await fused.read(), await plain.read(), REDUCTION, "loss");
     const found = tape.grad(fused, [x, weight]);
     const expected = tape.grad(plain, [x, weight]);
-    for (const  of of[x, weight]) {
+    for (const input of [x, weight]) {
       assertClose(
-        await found.get(of)!.read(),
-        await expected.get(of)!.read(),
+        await found.get(input)!.read(),
+        await expected.get(input)!.read(),
         REDUCTION,
-        of === x ? "gradient of x" : "gradient of the weight",
+        input === x ? "gradient of x" : "gradient of the weight",
       );
     }
   },

@@ -1,4 +1,4 @@
-/** Launcher of reduce.wgsl: sums and maxima over one axis, in as many passes as the axis is long. @module */
+/** Launcher of reduce.wgsl: sums over one axis, in as many passes as the axis is long. @module */
 
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
@@ -14,14 +14,14 @@ const CHUNK_LENGTH = 128;
 /** Elements from which rows that one pass could reduce are read in packs of four, at the price of a second pass. */
 const MANY_ELEMENTS = 2 ** 17;
 
-/** What is reduced: the elements, their squares, products with `b`, `exp(a - b)` with one `b` an outer row; or the maximum. */
-export type Reduction = "sum" | "sum_squares" | "sum_products" | "sum_exponentials" | "maximum";
+/** What is summed up: the elements, their squares, or their products with `b`. */
+export type Reduction = "sum" | "sum_squares" | "sum_products";
 
 /** Operands of {@linkcode reduce}. */
 export interface ReduceOptions {
   /** Input, shape (outer, length, inner), f32 or f16. */
   a: Slice;
-  /** `sum_products`: same shape and type as `a`; `sum_exponentials`: shape (outer), f32. */
+  /** `sum_products`: same shape and type as `a`. */
   b?: Slice;
   /** Output, shape (outer, inner), f32. */
   y: Slice;
@@ -106,15 +106,11 @@ function runPass(
     const countY = ((piece.outer - 1) * plan.chunks + piece.chunks) * inner;
     const input = alignedRange(gpu, a, first, count);
     const output = alignedRange(gpu, y, firstY, countY);
-    const shifted = reduction === "sum_exponentials";
-    const second = b &&
-      (shifted
-        ? alignedRange(gpu, b, piece.outerStart, piece.outer)
-        : alignedRange(gpu, b, first, count));
+    const second = b && alignedRange(gpu, b, first, count);
     gpu.run(chosen, reduction, {
       buffers: {
         a: input.slice,
-        ...(second && { [shifted ? "shifts" : "b"]: second.slice }),
+        ...(second && { b: second.slice }),
         y: output.slice,
       },
       params: {
@@ -124,7 +120,7 @@ function runPass(
         chunks: piece.chunks,
         chunk: piece.chunks === 1 ? piece.length : CHUNK_LENGTH,
         first: input.first / width,
-        first_b: (second?.first ?? 0) / (shifted ? 1 : width),
+        first_b: (second?.first ?? 0) / width,
         first_y: output.first / width,
         output_stride: plan.chunks * inner / width,
         factor,
@@ -152,13 +148,13 @@ function reduceFolded(gpu: Gpu, reduction: Reduction, options: ReduceOptions): v
     const place = { y: partial, firstY: partials - 1 };
     runPass(gpu, reduction, { ...behind, ...place }, piecesOf(gpu, behind));
   }
-  merge(gpu, reduction, { ...options, length: partials }, partial);
+  merge(gpu, { ...options, length: partials }, partial);
 }
 
 /** Makes one of partial results, and gives their buffer back. */
-function merge(gpu: Gpu, reduction: Reduction, options: ReduceOptions, partial: Slice): void {
+function merge(gpu: Gpu, options: ReduceOptions, partial: Slice): void {
   const { b: _, ...rest } = options;
-  reduce(gpu, reduction === "maximum" ? "maximum" : "sum", { ...rest, a: partial });
+  reduce(gpu, "sum", { ...rest, a: partial });
   gpu.release(partial);
 }
 
@@ -197,5 +193,5 @@ export function reduce(gpu: Gpu, reduction: Reduction, options: ReduceOptions): 
   }
   const partial = gpu.acquire(4 * outer * plan.chunks * inner, "partial results of a reduction");
   runPass(gpu, reduction, { ...options, y: partial, factor: 1, first: 0, firstY: 0 }, plan);
-  merge(gpu, reduction, { ...options, length: plan.chunks }, partial);
+  merge(gpu, { ...options, length: plan.chunks }, partial);
 }

@@ -6,8 +6,8 @@
 // neighboring lanes of a GPU read neighboring elements.
 override CONTIGUOUS: u32 = 1u;
 
-// `chunk`: elements of a chunk of neighbors; `first…`: where the bound range starts in the slice that is meant; `output_stride`: distance of two outer rows of the output. All
-// in packs.
+// `chunk`: elements of a chunk of neighbors; `first…`: where the bound range starts in the slice that is meant; `output_stride`: distance
+// of two outer rows of the output. All in packs.
 struct Params {
   outer: u32, length: u32, packs: u32, chunks: u32, chunk: u32,
   first: u32, first_b: u32, first_y: u32, output_stride: u32, factor: f32,
@@ -16,7 +16,6 @@ struct Params {
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> a: array<StoredPack>;
 @group(0) @binding(2) var<storage, read> b: array<StoredPack>;
-@group(0) @binding(2) var<storage, read> shifts: array<f32>; // (outer)
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
 struct Chunk {
@@ -66,10 +65,6 @@ fn productAt(i: u32, offset: u32) -> Pack {
   return Pack(a[i]) * Pack(b[i + offset]);
 }
 
-fn exponentialAt(i: u32, shift: f32) -> Pack {
-  return packExp(Pack(a[i]) - shift);
-}
-
 @compute @workgroup_size(THREADS)
 fn sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let c = chunkOf(flatIndex(w, n, l));
@@ -114,38 +109,4 @@ fn sum_products(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec
   }
   for (; i < c.end; i += step) { total += productAt(i, offset); }
   y[c.output] = params.factor * total;
-}
-
-// Sum of e^(a - shift) with one shift an outer row.
-@compute @workgroup_size(THREADS)
-fn sum_exponentials(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let c = chunkOf(flatIndex(w, n, l));
-  if (!c.valid) { return; }
-  let step = c.step;
-  let shift = shifts[params.first_b + c.outer];
-  var total = Pack();
-  var i = c.first;
-  for (; i + 7u * step < c.end; i += 8u * step) {
-    total += ((exponentialAt(i, shift) + exponentialAt(i + step, shift)) + (exponentialAt(i + 2u * step, shift) + exponentialAt(i + 3u * step, shift))) +
-      ((exponentialAt(i + 4u * step, shift) + exponentialAt(i + 5u * step, shift)) + (exponentialAt(i + 6u * step, shift) + exponentialAt(i + 7u * step, shift)));
-  }
-  for (; i < c.end; i += step) { total += exponentialAt(i, shift); }
-  y[c.output] = params.factor * total;
-}
-
-@compute @workgroup_size(THREADS)
-fn maximum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let c = chunkOf(flatIndex(w, n, l));
-  if (!c.valid) { return; }
-  let step = c.step;
-  var largest = Pack(a[c.first]);
-  var i = c.first + step;
-  for (; i + 7u * step < c.end; i += 8u * step) {
-    largest = max(largest, max(
-      max(max(Pack(a[i]), Pack(a[i + step])), max(Pack(a[i + 2u * step]), Pack(a[i + 3u * step]))),
-      max(max(Pack(a[i + 4u * step]), Pack(a[i + 5u * step])), max(Pack(a[i + 6u * step]), Pack(a[i + 7u * step]))),
-    ));
-  }
-  for (; i < c.end; i += step) { largest = max(largest, Pack(a[i])); }
-  y[c.output] = largest;
 }

@@ -21,6 +21,7 @@ Usage: deno run -A --preload tools/gpu_env.ts bench/quantizer_bench.ts [OPTIONS]
   --dimensions N       numbers of a code, 256 by default
   --tokens N           tokens, 256 by default
   --scale X            standard deviation of the tokens, 1 by default; that of the codes is 1
+  --pass NAME          forward (no gradients) or both; both are measured by default
   --runs N             runs of each, 3 by default; the best counts
   --pytorch PYTHON     also run the reference's code with this Python, which has torch, numpy and einops;
   --reference FOLDER   a copy of SEED-Voken, which holds that code
@@ -44,6 +45,9 @@ function sizeArguments({ codes, dimensions, tokens, scale, pass }: QuantizerCase
   return Object.entries({ codes, dimensions, tokens, scale, pass })
     .flatMap(([name, value]) => [`--${name}`, String(value)]);
 }
+
+type Pass = QuantizerCase["pass"];
+const PASSES: readonly Pass[] = ["forward", "both"];
 
 /** Best of the runs of one engine and one pass. */
 interface Best {
@@ -81,13 +85,16 @@ function format(what: string, { wall, processor }: Duration): string {
   } s of processors`;
 }
 
-async function bench(options: QuantizerCase, runs: number, pytorch?: string[]): Promise<void> {
+async function bench(
+  options: QuantizerCase,
+  { passes, runs, pytorch }: { passes: readonly Pass[]; runs: number; pytorch?: string[] },
+): Promise<void> {
   const script = new URL("quantizer_bench.ts", import.meta.url).pathname;
   const preload = new URL("../tools/gpu_env.ts", import.meta.url).pathname;
   const ours = ["run", "-A", "--preload", preload, script, "--child"];
   const operations = await operationsOf(options);
   const results: Record<string, { ours: Best; reference?: Best }> = {};
-  for (const pass of ["forward", "both"] as const) {
+  for (const pass of passes) {
     const size = sizeArguments({ ...options, pass });
     const found = { ours: [] as QuantizerReport[], reference: [] as QuantizerReport[] };
     for (let run = 0; run < runs; run++) {
@@ -108,7 +115,9 @@ async function bench(options: QuantizerCase, runs: number, pytorch?: string[]): 
   const { tokens, codes, dimensions, scale } = options;
   console.log(`${tokens} tokens of deviation ${scale}, ${codes} codes of ${dimensions}`);
   const show = (what: string, pick: (best: Best) => Duration, from: string, products = 0): void => {
-    const { ours, reference } = results[from]!;
+    const result = results[from];
+    if (!result) return;
+    const { ours, reference } = result;
     const time = pick(ours);
     const rate = (seconds: number): string =>
       (products * operations.product / seconds / 1e9).toFixed(1);
@@ -144,6 +153,9 @@ const [codes, dimensions, tokens, scale] = [
   flags.tokens,
   flags.scale,
 ].map(Number) as [number, number, number, number];
+if (flags.pass && !PASSES.some((pass) => pass === flags.pass)) {
+  throw new TypeError(`Cannot measure: expected --pass forward or both, found ${flags.pass}`);
+}
 const options: QuantizerCase = {
   codes,
   dimensions,
@@ -159,7 +171,12 @@ else if (flags.pytorch && !flags.reference) {
   const script = new URL("pytorch/quantizer.py", import.meta.url).pathname;
   await bench(
     options,
-    Number(flags.runs),
-    flags.pytorch ? [flags.pytorch, script, "--reference", flags.reference!] : undefined,
+    {
+      passes: PASSES.filter((pass) => !flags.pass || flags.pass === pass),
+      runs: Number(flags.runs),
+      ...(flags.pytorch && {
+        pytorch: [flags.pytorch, script, "--reference", flags.reference!],
+      }),
+    },
   );
 }

@@ -29,8 +29,8 @@ const FORMS: readonly Form[] = [
   { lanes: 256, each: 1, unrolled: 1 },
   { lanes: 256, each: 16, unrolled: 4 },
 ];
-const BYTES = 64 * 2 ** 20;
-const VECTORS = BYTES / 16;
+/** Far more than a cache holds: of a GPU some 50 MiB. */
+const SOFTWARE_BYTES = 2 ** 26, GPU_BYTES = 2 ** 29;
 /** Workgroups of a dispatch in its first dimension. */
 const ROW = 256;
 
@@ -86,23 +86,27 @@ function readKernel(form: Form): Kernel {
  * @returns Its best rates.
  */
 export async function measureBandwidth(gpu: Gpu): Promise<Bandwidth> {
-  const x = gpu.acquire(BYTES), y = gpu.acquire(BYTES);
+  const bytes = Math.min(
+    gpu.adapter.software ? SOFTWARE_BYTES : GPU_BYTES,
+    2 ** Math.floor(Math.log2(gpu.maxBindingBytes)),
+  );
+  const x = gpu.acquire(bytes), y = gpu.acquire(bytes);
   gpu.clear(x);
-  const best = async (make: (form: Form) => Kernel, bytes: (form: Form) => number) => {
+  const best = async (make: (form: Form) => Kernel, moved: (form: Form) => number) => {
     let rate = 0;
     for (const form of FORMS) {
       const kernel = make(form);
-      const groups = VECTORS / form.lanes / form.each;
+      const groups = bytes / 16 / form.lanes / form.each;
       const { ms } = await measureTime(
         gpu,
         () => gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] }),
       );
-      rate = Math.max(rate, bytes(form) / 1e6 / ms);
+      rate = Math.max(rate, moved(form) / 1e6 / ms);
     }
     return rate;
   };
-  const copy = await best(copyKernel, () => 2 * BYTES);
-  const read = await best(readKernel, ({ each }) => BYTES * (1 + 1 / each));
+  const copy = await best(copyKernel, () => 2 * bytes);
+  const read = await best(readKernel, ({ each }) => bytes * (1 + 1 / each));
   for (const slice of [x, y]) gpu.release(slice);
   return { copy, read };
 }

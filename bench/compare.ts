@@ -3,6 +3,7 @@
 import { type Case, CONSTANTS } from "./cases.ts";
 import { difference, type ToleranceName, toleranceOf } from "./equality.ts";
 import type { Timing } from "./protocol.ts";
+import { BATCH_MS, moreRepetitions, MOST_REPETITIONS } from "./rate.ts";
 import { type SubjectCommand, SubjectError, SubjectProcess } from "./subject_process.ts";
 
 /** What a subject reached in a case. */
@@ -50,9 +51,6 @@ export interface ComparisonOptions {
 
 /** Name of the engine among the subjects. */
 export const OURS = "ours";
-/** A batch takes at least about this long, so that the wait at its end, 10 ms in Deno, weighs little. */
-const BATCH_MS = 150;
-const MOST_REPETITIONS = 512;
 /** A subject gets fewer rounds in a case where all of them would take longer than this. */
 const CASE_MS = 15_000;
 /** The engine, without which there is no line, may take this long for a request. */
@@ -137,7 +135,7 @@ export class Comparison implements AsyncDisposable {
       const { name } = runner.command;
       if (name !== OURS && !names.has(name)) continue;
       try {
-        const plan = await this.#open(runner, wanted);
+        const plan = await this.#open(runner, wanted, names.size > 0);
         const result = await this.#result(runner);
         const wrong = expected && difference(result, expected, tolerance);
         if (wrong) throw new Error(wrong);
@@ -183,9 +181,9 @@ export class Comparison implements AsyncDisposable {
     for (const { process } of this.#runners) await process?.[Symbol.asyncDispose]();
   }
 
-  async #open(runner: Runner, wanted: Case): Promise<Plan> {
+  async #open(runner: Runner, wanted: Case, shared: boolean): Promise<Plan> {
     runner.process ??= await SubjectProcess.start(runner.command);
-    const { folder } = this.#options;
+    const folder = shared ? this.#options.folder : undefined;
     const timing = await runner.process.ask(
       { do: "open", case: wanted, folder, constants: CONSTANTS },
       this.#limitOf(runner),
@@ -216,9 +214,7 @@ export class Comparison implements AsyncDisposable {
       // What takes that long need not run again only to be timed.
       if (plan.rounds <= 2) plan.times.push(timing);
       if (batch >= BATCH_MS * 0.8 || plan.repetitions === MOST_REPETITIONS) return;
-      // Below this the wait itself is most of the time.
-      const growth = batch < 30 ? 8 : BATCH_MS / batch;
-      plan.repetitions = Math.min(MOST_REPETITIONS, Math.ceil(plan.repetitions * growth));
+      plan.repetitions = moreRepetitions(plan.repetitions, batch);
     }
   }
 

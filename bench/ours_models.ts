@@ -12,10 +12,14 @@ import type { OpenCase } from "./protocol.ts";
  *
  * @param gpu The device.
  * @param model Which.
- * @param folder Where the weights go, as `modelFile` names them.
+ * @param folder Where the weights go, as `modelFile` names them, if anybody needs them.
  * @returns The case.
  */
-export function openModel(gpu: Gpu, model: ModelCase, folder: string): Promise<OpenCase> {
+export function openModel(
+  gpu: Gpu,
+  model: ModelCase,
+  folder: string | undefined,
+): Promise<OpenCase> {
   switch (model) {
     case "tokenizer step":
       return openStep(gpu, folder);

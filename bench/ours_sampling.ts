@@ -26,10 +26,10 @@ const HEAD_DEVIATION = 0.02;
  * Makes the transformer ready.
  *
  * @param gpu The device.
- * @param folder Where the weights go.
+ * @param folder Where the weights go, if anybody needs them.
  * @returns The case; its result are the logits of the first token, with the class and without.
  */
-export async function openSampling(gpu: Gpu, folder: string): Promise<OpenCase> {
+export async function openSampling(gpu: Gpu, folder: string | undefined): Promise<OpenCase> {
   const context = new ModuleContext(gpu, 1);
   const transformer = new Transformer(context, OPTIONS);
   const entries = [...transformer.namedParameters()].map(([name, parameter]) => ({
@@ -44,7 +44,7 @@ export async function openSampling(gpu: Gpu, folder: string): Promise<OpenCase> 
     });
     gpu.copy(drawn.storage, parameter.storage);
   }
-  await saveCheckpoint(modelFile(folder, "sample GPT-B"), entries, {});
+  if (folder !== undefined) await saveCheckpoint(modelFile(folder, "sample GPT-B"), entries, {});
   const { label, guidance } = SAMPLING;
   return {
     run: async (repetitions) => {

@@ -28,10 +28,10 @@ function openLearner(gpu: Gpu, config: TokenizerRunConfig): TokenizerLearner {
  * Makes the step ready: the configuration's sizes, random weights and images, the discriminator taking part from the first step.
  *
  * @param gpu The device.
- * @param folder Where weights and configuration go.
+ * @param folder Where weights and configuration go, if anybody needs them.
  * @returns The case.
  */
-export async function openStep(gpu: Gpu, folder: string): Promise<OpenCase> {
+export async function openStep(gpu: Gpu, folder: string | undefined): Promise<OpenCase> {
   const overrides = ["model.lossconfig.disc_start=0"];
   const { config } = asTokenizer(await loadConfig({ file: CONFIG, overrides }));
   const learner = openLearner(gpu, config);
@@ -41,9 +41,11 @@ export async function openStep(gpu: Gpu, folder: string): Promise<OpenCase> {
     ...learner.discriminator.namedParameters("loss.discriminator."),
     ...learner.losses.perceptual?.namedParameters("loss.perceptual_loss.") ?? [],
   ].map(([name, parameter]) => ({ name, parameter }));
-  await saveCheckpoint(modelFile(folder, "tokenizer step"), entries, {
-    config: JSON.stringify(params),
-  });
+  if (folder !== undefined) {
+    await saveCheckpoint(modelFile(folder, "tokenizer step"), entries, {
+      config: JSON.stringify(params),
+    });
+  }
   const { resolution } = params.ddconfig;
   const shape = [config.data.params.batchSize, resolution, resolution, 3] as const;
   const images = draw({ shape, seed: STEP.seed }).map((value) => 2 * value);

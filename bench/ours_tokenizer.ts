@@ -36,20 +36,20 @@ const CODES = { shape: [1, 16, 16, 256], seed: 2 };
  *
  * @param gpu The device.
  * @param model Which way.
- * @param folder Where the weights go.
+ * @param folder Where the weights go, if anybody needs them.
  * @returns The case; its result are the values before the quantizer, or the pixels.
  */
 export async function openTokenizer(
   gpu: Gpu,
   model: "encode 256" | "decode 256",
-  folder: string,
+  folder: string | undefined,
 ): Promise<OpenCase> {
   const tokenizer = new Tokenizer(new ModuleContext(gpu, 1), OPTIONS);
   const entries = [...tokenizer.namedParameters()].map(([name, parameter]) => ({
     name,
     parameter,
   }));
-  await saveCheckpoint(modelFile(folder, model), entries, {});
+  if (folder !== undefined) await saveCheckpoint(modelFile(folder, model), entries, {});
   const input = model === "encode 256" ? IMAGE : CODES;
   const data = draw(input);
   return {

@@ -11,10 +11,10 @@ import type { Case, CONSTANTS } from "./cases.ts";
 /** What the bench asks. */
 export type Request =
   /**
-   * Make the inputs of a case, run it once and read its result. `folder` has the files that the cases of whole models share; `constants` are for
-   * subjects that cannot import them.
+   * Make the inputs of a case, run it once and read its result. `folder` has the files that the cases of whole models share, and is
+   * missing where the engine is alone; `constants` are for subjects that cannot import them.
    */
-  | { do: "open"; case: Case; folder: string; constants: typeof CONSTANTS }
+  | { do: "open"; case: Case; folder: string | undefined; constants: typeof CONSTANTS }
   /** Write the result of the open case's first run to a file: f32, the engine's layout. */
   | { do: "result"; file: string }
   /** Run the open case so often, and wait once. */
@@ -59,11 +59,11 @@ export interface Subject extends Hello {
    * Makes a case ready.
    *
    * @param wanted The case.
-   * @param folder Has the files of whole models.
+   * @param folder Has the files of whole models, or gets them from the engine.
    * @returns The case.
    * @throws {Unsupported} If the program has no such thing.
    */
-  open(wanted: Case, folder: string): Promise<OpenCase>;
+  open(wanted: Case, folder: string | undefined): Promise<OpenCase>;
 }
 
 /** Thrown by a subject that has no such operation; everything else that it throws is a failure. */

@@ -22,8 +22,10 @@ export interface Rate extends Time {
   quietGflops: number;
 }
 
-/** Each batch takes about this long, so that the wait at its end weighs little. */
-const BATCH_MS = 150;
+/** Each batch takes about this long in milliseconds, so that the wait at its end, 10 in Deno, weighs little. */
+export const BATCH_MS = 150;
+/** At most so many repetitions make a batch. */
+export const MOST_REPETITIONS = 8192;
 const BATCHES = 3;
 
 /**
@@ -46,8 +48,14 @@ export async function measureTime(gpu: Gpu, record: () => void): Promise<Time> {
     };
   };
   const { ms: firstMs } = await run(1);
-  const trial = await run(2);
-  const repetitions = Math.max(2, Math.min(400, Math.ceil(BATCH_MS / trial.ms)));
+  let repetitions = 2;
+  let trial = await run(repetitions);
+  for (;;) {
+    const batch = trial.ms * repetitions;
+    if (batch >= 0.8 * BATCH_MS || repetitions === MOST_REPETITIONS) break;
+    repetitions = moreRepetitions(repetitions, batch);
+    trial = await run(repetitions);
+  }
   const best = { ...trial, firstMs };
   for (let batch = 0; batch < BATCHES; batch++) {
     const { ms, processorMs } = await run(repetitions);
@@ -55,6 +63,19 @@ export async function measureTime(gpu: Gpu, record: () => void): Promise<Time> {
     best.processorMs = Math.min(best.processorMs, processorMs);
   }
   return best;
+}
+
+/**
+ * Brings a batch closer to its length.
+ *
+ * @param repetitions Of the last batch.
+ * @param batchMs How long it took.
+ * @returns Of the next batch.
+ */
+export function moreRepetitions(repetitions: number, batchMs: number): number {
+  // Below three waits the wait itself is most of the time.
+  const growth = batchMs < 30 ? 8 : BATCH_MS / batchMs;
+  return Math.min(MOST_REPETITIONS, Math.ceil(repetitions * growth));
 }
 
 /**

@@ -28,7 +28,7 @@ await serve(async () => {
     adapter: await errors.adapterName(),
     open: async ({ operation }, folder) => {
       if (operation.kind !== "model") return openOperation(operation, settle);
-      if (operation.model !== "tokenizer step") {
+      if (operation.model !== "tokenizer step" || folder === undefined) {
         throw new Unsupported(`not written: ${operation.model}`);
       }
       const step = await openStep(folder);

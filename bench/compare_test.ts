@@ -155,6 +155,8 @@ Deno.test("mergeResults() replaces lines of the same adapter, in the order of th
     return [name, ours && "ms" in ours ? ours.ms : NaN];
   });
   assertEquals(merged, [[CASES[0]!.name, 2], [CASES[1]!.name, 2], [CASES[2]!.name, 1]]);
+  const better = { ...earlier, peaks: { ...PEAKS, gflops: 20 } };
+  assertEquals(mergeResults(better, now).peaks, { ...PEAKS, gflops: 20 });
   assertEquals(mergeResults(results([row(2, 1)], "b"), now), now);
   assertEquals(mergeResults(undefined, now), now);
 });

@@ -11,7 +11,13 @@ import { Comparison, OURS, type Row } from "./compare.ts";
 import { measurePeaks, type Peaks } from "./peaks.ts";
 import { measureTime } from "./rate.ts";
 import { markdown, PYTORCH, rowText, workloadText, writeMarkdown } from "./report.ts";
-import { describeMachine, mergeResults, readResults, type WorkloadRow } from "./results.ts";
+import {
+  describeMachine,
+  mergeResults,
+  readResults,
+  type Results,
+  type WorkloadRow,
+} from "./results.ts";
 import type { SubjectCommand } from "./subject_process.ts";
 import { workloadGroups } from "./workloads.ts";
 
@@ -128,7 +134,14 @@ function casesOf(wishes: Wishes, software: boolean): Case[] {
   );
 }
 
-async function compare(wishes: Wishes, cases: readonly Case[], peaks: Peaks) {
+/** What the comparison found so far. */
+type Compared = Pick<Results, "subjects" | "absent" | "rows">;
+
+async function compare(
+  wishes: Wishes,
+  { cases, peaks }: { cases: readonly Case[]; peaks: Peaks },
+  save: (compared: Compared) => Promise<void>,
+): Promise<Compared> {
   const folder = await Deno.makeTempDir({ prefix: "tessera-bench-" });
   try {
     await using comparison = await Comparison.start(commands(wishes), {
@@ -145,6 +158,7 @@ async function compare(wishes: Wishes, cases: readonly Case[], peaks: Peaks) {
       const row = await comparison.run(each, new Set(names));
       console.log(rowText(row, peaks));
       rows.push(row);
+      await save({ subjects, absent, rows });
     }
     return { subjects, absent, rows };
   } finally {
@@ -174,12 +188,17 @@ async function measureWorkloads(names: readonly string[], peaks: Peaks): Promise
 
 async function bench(wishes: Wishes): Promise<void> {
   const { adapter, software, peaks } = await describeAdapter();
-  const compared = await compare(wishes, casesOf(wishes, software), peaks);
-  const workloads = await measureWorkloads(wishes.names, peaks);
-  const now = { adapter, machine: await describeMachine(), peaks, ...compared, workloads };
-  const results = wishes.json ? mergeResults(await readResults(wishes.json), now) : now;
-  if (wishes.json) await Deno.writeTextFile(wishes.json, `${JSON.stringify(results, null, 2)}\n`);
-  if (wishes.markdown) await writeMarkdown(wishes.markdown, markdown(results));
+  const machine = await describeMachine();
+  const earlier = wishes.json === undefined ? undefined : await readResults(wishes.json);
+  // Line by line, so that a run which is cut off leaves what it found.
+  const save = async (compared: Compared, workloads: readonly WorkloadRow[]): Promise<void> => {
+    const results = mergeResults(earlier, { adapter, machine, peaks, ...compared, workloads });
+    if (wishes.json) await Deno.writeTextFile(wishes.json, `${JSON.stringify(results, null, 2)}\n`);
+    if (wishes.markdown) await writeMarkdown(wishes.markdown, markdown(results));
+  };
+  const cases = casesOf(wishes, software);
+  const compared = await compare(wishes, { cases, peaks }, (found) => save(found, []));
+  await save(compared, await measureWorkloads(wishes.names, peaks));
 }
 
 async function describeAdapter(): Promise<{ adapter: string; software: boolean; peaks: Peaks }> {

@@ -66,6 +66,15 @@ export async function readResults(file: string): Promise<Results | undefined> {
   }
 }
 
+/** A peak is the best that was ever measured: a busy machine only lowers it. */
+function bestPeaks(a: Peaks, b: Peaks): Peaks {
+  return {
+    gflops: Math.max(a.gflops, b.gflops),
+    gigabytes: Math.max(a.gigabytes, b.gigabytes),
+    readGigabytes: Math.max(a.readGigabytes, b.readGigabytes),
+  };
+}
+
 /**
  * Puts new lines in the place of old ones, so that a part of the table can be measured again. Results of another adapter are dropped.
  *
@@ -82,6 +91,7 @@ export function mergeResults(earlier: Results | undefined, now: Results): Result
   const rows = new Map([...earlier.rows, ...now.rows].map((row) => [row.case.name, row]));
   return {
     ...now,
+    peaks: bestPeaks(earlier.peaks, now.peaks),
     subjects: byName(earlier.subjects, now.subjects),
     rows: CASES.flatMap(({ name }) => rows.get(name) ?? []),
     workloads: byName(earlier.workloads, now.workloads),

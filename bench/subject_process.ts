@@ -57,6 +57,8 @@ export class SubjectProcess implements AsyncDisposable {
     try {
       child = new Deno.Command(program, {
         args: [...args],
+        // Its errors become part of a table.
+        env: { NO_COLOR: "1" },
         stdin: "piped",
         stdout: "piped",
         stderr: "piped",

@@ -9,11 +9,13 @@ import type { DataType, Tensor } from "./tensor.ts";
  * @param x Any shape, f32 or f16.
  * @param dtype Wanted type.
  * @returns Same shape; `x` itself if it has the type already. Its gradient has the type of `x`.
- * @throws {TypeError} If `x` holds integers.
+ * @throws {TypeError} If either type is u32.
  */
-export function cast(x: Tensor, dtype: Exclude<DataType, "u32">): Tensor {
-  if (x.dtype === "u32") {
-    throw new TypeError(`Cannot run cast(): expected dtype f32 or f16, found ${x.dtype}`);
+export function cast(x: Tensor, dtype: DataType): Tensor {
+  if (x.dtype === "u32" || dtype === "u32") {
+    throw new TypeError(
+      `Cannot run cast(): expected types f32 or f16, found ${x.dtype} and ${dtype}`,
+    );
   }
   if (x.dtype === dtype) return x;
   const from = x.dtype;

@@ -43,5 +43,6 @@ gpuTest("cast() returns a tensor that has the type already, and rejects integers
   const x = tape.input(new Float32Array([1]), [1]);
   assertEquals(cast(x, "f32") === x, true);
   const indices = tape.input(new Uint32Array([1]), [1]);
-  assertThrows(() => cast(indices, "f16"), TypeError, "found u32");
+  assertThrows(() => cast(indices, "f16"), TypeError, "found u32 and f16");
+  assertThrows(() => cast(x, "u32"), TypeError, "found f32 and u32");
 });

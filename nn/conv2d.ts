@@ -82,13 +82,14 @@ export function conv2d(
   }
   const { tape } = x;
   const { gpu } = tape;
+  const { storage: w } = tape.narrow(weight, x.dtype);
   const y = tape.alloc([batch, outHeight, outWidth, outputs], x.dtype);
   if (residual) assertShape(residual, y.shape, "conv2d() residual");
   conv2dForward(
     gpu,
     {
       x: x.storage,
-      weight: weight.storage,
+      weight: w,
       bias: bias?.storage,
       residual: residual?.storage,
       y: y.storage,
@@ -102,7 +103,7 @@ export function conv2d(
       dx = tape.alloc(x.shape, x.dtype);
       conv2dInputGradient(
         gpu,
-        { dy: dy.storage, weight: weight.storage, dx: dx.storage },
+        { dy: dy.storage, weight: w, dx: dx.storage },
         geometry,
       );
     }

@@ -43,11 +43,12 @@ export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition
   const rows = x.size / Math.max(1, inputs);
   const { tape } = x;
   const { gpu } = tape;
+  const { storage: w } = tape.narrow(weight, x.dtype);
   const y = tape.alloc([...x.shape.slice(0, -1), outputs], x.dtype);
   if (residual) assertShape(residual, y.shape, "linear() residual");
   matmul(gpu, {
     a: { slice: x.storage },
-    b: { slice: weight.storage },
+    b: { slice: w },
     c: { slice: y.storage },
     rows,
     columns: outputs,
@@ -63,7 +64,7 @@ export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition
       dx = tape.alloc(x.shape, x.dtype);
       matmul(gpu, {
         a: { slice: dy.storage },
-        b: { slice: weight.storage },
+        b: { slice: w },
         c: { slice: dx.storage },
         rows,
         columns: inputs,

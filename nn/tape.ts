@@ -1,5 +1,6 @@
 /** The tape: owns the buffers of one step, records what ops did, and walks it backward. @module */
 
+import { cast } from "../kernels/cast.ts";
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Slice } from "../kernels/slice.ts";
@@ -90,6 +91,7 @@ export class Tape implements Disposable {
   readonly #live = new Map<GPUBuffer, Slice>();
   readonly #kept = new Set<Slice>();
   readonly #released = new WeakSet<Slice>();
+  readonly #copies = new Map<Operand, Tensor>();
   #fresh: Slice[] = [];
   #streams = 0;
   #walking = false;
@@ -190,6 +192,29 @@ export class Tape implements Disposable {
    */
   constant(x: Operand): Tensor {
     return new Tensor(this, [...x.shape], x.dtype, x.storage);
+  }
+
+  /**
+   * Gives a weight as ops read it beside activations of a type: one of 32 bits beside f16 as a copy of 16 bits.
+   *
+   * A copy is made once on this tape and stays until it closes, so the weight must not change meanwhile. It is not recorded: an op
+   * that reads it records the weight itself, whose gradient then arrives in its own type, without being rounded to f16.
+   *
+   * @param weight The weight.
+   * @param dtype Type of the activations.
+   * @returns The copy, rounded to the nearest f16, if `dtype` is f16 and the weight f32; else the weight itself.
+   */
+  narrow(weight: Operand, dtype: DataType): Operand {
+    if (dtype !== "f16" || weight.dtype !== "f32") return weight;
+    let copy = this.#copies.get(weight);
+    if (!copy) {
+      copy = this.alloc(weight.shape, dtype);
+      this.#fresh.pop();
+      this.retain(copy);
+      cast(this.gpu, { x: weight.storage, y: copy.storage });
+      this.#copies.set(weight, copy);
+    }
+    return copy;
   }
 
   /**
@@ -318,7 +343,7 @@ export class Tape implements Disposable {
    *
    * @param loss What is differentiated.
    * @param wrt Parameters or tensors whose gradients are wanted; only what leads there is computed.
-   * @param options `gradient`: upstream gradient of `loss`, default 1; `last`: free the values of ops behind the walk, so that the
+   * @param options `gradient`: upstream gradient of `loss`, as a tensor or, for a scalar, a number, default 1; `last`: free the values of ops behind the walk, so that the
    * tape can not be walked again; `inspect`: called with every gradient and the op whose backward made it; what the call records
    * sees the gradient, which may be freed behind it.
    * @returns Gradients by operand; an operand that `loss` does not depend on has no entry. They belong to the tape.
@@ -328,7 +353,7 @@ export class Tape implements Disposable {
     loss: Tensor,
     wrt: Iterable<Operand>,
     options: {
-      gradient?: Tensor;
+      gradient?: Tensor | number;
       last?: boolean;
       inspect?: (op: string, gradient: Tensor) => void;
     } = {},
@@ -352,8 +377,10 @@ export class Tape implements Disposable {
     this.#walking = true;
     try {
       if (needed.has(loss)) {
-        const { gradient } = options;
-        gradients.seed(loss, gradient ?? this.#one(loss), { foreign: gradient !== undefined });
+        const { gradient = 1 } = options;
+        if (typeof gradient === "number") {
+          gradients.seed(loss, this.#upstream(loss, gradient), { foreign: false });
+        } else gradients.seed(loss, gradient, { foreign: true });
       }
       for (let at = this.#nodes.length - 1; at >= 0; at--) {
         const node = this.#nodes[at]!;
@@ -427,6 +454,7 @@ export class Tape implements Disposable {
     this.#closed = true;
     for (const storage of this.#live.values()) this.gpu.release(storage);
     this.#live.clear();
+    this.#copies.clear();
     this.#nodes.length = 0;
   }
 
@@ -445,14 +473,14 @@ export class Tape implements Disposable {
     return sum;
   }
 
-  #one(loss: Tensor): Tensor {
+  #upstream(loss: Tensor, value: number): Tensor {
     if (loss.size !== 1) {
       throw new TypeError(
         `Cannot differentiate: expected a scalar or an upstream gradient, found shape [${loss.shape}]`,
       );
     }
-    const one = this.alloc(loss.shape, loss.dtype);
-    fill(this.gpu, one.storage, 1);
-    return one;
+    const upstream = this.alloc(loss.shape, loss.dtype);
+    fill(this.gpu, upstream.storage, value);
+    return upstream;
   }
 }

@@ -1,11 +1,12 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
 import { gpuTest } from "../tests/op_case.ts";
 import { square } from "./activation.ts";
+import { cast } from "./cast.ts";
 import { dropout } from "./dropout.ts";
 import { add, mul, reshape, scale } from "./math.ts";
 import { mean, sum } from "./reduce.ts";
 import { Tape } from "./tape.ts";
-import { Parameter, type Tensor } from "./tensor.ts";
+import { type Operand, Parameter, type Tensor } from "./tensor.ts";
 
 /** Bytes of a pooled buffer that holds `elements` elements. */
 const bytesOf = (elements: number): number => Math.ceil(elements / 64) * 256;
@@ -265,3 +266,40 @@ gpuTest("a tensor of a closed tape cannot be read", async (gpu) => {
   }
   await assertRejects(() => leaked.read(), TypeError, "expected an open tape, found it closed");
 });
+
+gpuTest(
+  "Tape.narrow() copies a weight once, past scopes and walks, until it closes",
+  async (gpu) => {
+    using weight = new Parameter(gpu, [3]);
+    weight.write(new Float32Array([1, 1 + 2 ** -11, -2]));
+    using tape = new Tape(gpu, { record: false });
+    assertStrictEquals(tape.narrow(weight, "f32"), weight);
+    const before = gpu.stats().liveBytes;
+    let copy: Operand | undefined;
+    tape.scope(() => {
+      copy = tape.narrow(weight, "f16");
+      return tape.zeros([1]);
+    });
+    assertStrictEquals(tape.narrow(weight, "f16"), copy);
+    assertEquals(await tape.constant(copy!).read(), new Float32Array([1, 1, -2]));
+    assertEquals(gpu.stats().liveBytes - before, 2 * bytesOf(1));
+    const indices = tape.input(new Uint32Array(1), [1]);
+    assertStrictEquals(tape.narrow(indices, "f16"), indices);
+
+    using recording = new Tape(gpu);
+    const x = recording.input(new Float16Array([1, 2, 3]), [3]);
+    const product = (operand: Operand): Tensor => {
+      const half = recording.constant(recording.narrow(operand, "f16"));
+      const y = mul(x, half);
+      return recording.record("product", y, [operand], (dy) => [cast(mul(dy, x), "f32")]);
+    };
+    const loss = product(weight);
+    const gradient = recording.input(new Float16Array([1, 1, 1]), [3]);
+    const gradients = recording.grad(loss, [weight], { gradient, last: true });
+    assertEquals(await gradients.get(weight)!.read(), new Float32Array([1, 2, 3]));
+    assertEquals(
+      await recording.constant(recording.narrow(weight, "f16")).read(),
+      new Float32Array([1, 1, -2]),
+    );
+  },
+);

@@ -184,11 +184,13 @@ test("train warns of options that do nothing, and starts from other weights", as
       "model.transformer_config.use_pretrained_codebook=true",
       "model.transformer_config.n_codebook_embd=4",
     ],
-    ...["model.learning_rate=0", "model.weight_decay=0", "trainer.precision=16-mixed"],
+    ...["model.learning_rate=0", "model.weight_decay=0"],
+    ...["trainer.precision=bf16-mixed", "trainer.strategy=ddp"],
   );
   assert(said.includes("warning: No horizontal_flip in stage II"), said);
+  assert(said.includes("warning: No bfloat16"), said);
   assert(said.includes("warning: Ignored options of"), said);
-  assert(said.includes("trainer.precision"), said);
+  assert(said.includes("trainer.strategy"), said);
   const transformer = await readCheckpoint(`${first}/transformer/checkpoints/${to}`);
   assertEquals(
     transformer.tensors["transformer.tok_emb.weight"],

@@ -219,7 +219,12 @@ export function completeTransformer(
   config: TransformerRunConfig,
   context: TransformerContext,
 ): CompleteTransformer {
-  const place = { file: context.file, path: "", ignored: new Set<string>() };
+  const place = {
+    file: context.file,
+    path: "",
+    ignored: new Set<string>(),
+    notes: new Set<string>(),
+  };
   const options: CheckOptions = { place, codebookBudgetBytes: Infinity };
   const tokenizer = context.tokenizer ?? config.model.params.firstStageConfig?.params;
   if (tokenizer === undefined) {

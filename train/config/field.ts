@@ -13,6 +13,8 @@ export interface Place {
   readonly path: string;
   /** Collects the paths of options that are accepted but have no meaning here. */
   readonly ignored: Set<string>;
+  /** Collects what else is to be told, each one sentence. */
+  readonly notes: Set<string>;
 }
 
 /** A key below a field: its path from the field, and what stands there. */

@@ -108,9 +108,10 @@ export function resolveConfig(source: ConfigSource, options: ResolveOptions = {}
   const { overrides = [], codebookBudgetBytes = DEFAULT_CODEBOOK_BUDGET_BYTES } = options;
   const tree = expandDatasets(applyOverrides(source, overrides));
   const file = overrides.length > 0 ? `${source.file} (with overrides)` : source.file;
-  const place: Place = { file, path: "", ignored: new Set() };
+  const place: Place = { file, path: "", ignored: new Set(), notes: new Set() };
   const config = withValidation(runSchema.read(tree, place));
   const warnings = crossCheck(config, { place, codebookBudgetBytes });
+  warnings.unshift(...place.notes);
   if (place.ignored.size > 0) {
     warnings.unshift(
       `Ignored options of ${source.file} without a meaning here: ${[...place.ignored].join(", ")}`,

@@ -25,8 +25,9 @@ Deno.test("resolveConfig() reads the reference's stage I and names ignored optio
   const { config, warnings } = asTokenizer(resolve(REFERENCE_TOKENIZER));
   assertEquals(warnings, [
     "Ignored options of c.yaml without a meaning here: trainer.accelerator, trainer.strategy, " +
-    "trainer.devices, trainer.precision, trainer.num_sanity_val_steps, trainer.callbacks",
+    "trainer.devices, trainer.num_sanity_val_steps, trainer.callbacks",
   ]);
+  assertEquals(config.trainer.precision, "f16");
   const { params } = config.model;
   assertEquals([params.nEmbed, params.learningRate, params.resumeLr], [16384, 1e-4, null]);
   assertEquals(params.lrDropEpoch, [250, 300]);
@@ -72,6 +73,23 @@ Deno.test("resolveConfig() reads the reference's stage II", () => {
   assertEquals([gpt.vocabSize, gpt.blockSize, gpt.condDim, gpt.nKvHead], [16384, 256, 1024, 16]);
   assertEquals(tokenizer.stage, "transformer");
   assertEquals([gradientClip(config), totalSteps(config.trainer, 10)], [1, 3000]);
+});
+
+Deno.test("resolveConfig() reads our names and Lightning's of the precision", () => {
+  const precisionOf = (name: string) => resolve(tokenizerYaml, `trainer.precision=${name}`);
+  for (const name of ["f32", "32", '"32"', "32-true", ""]) {
+    assertEquals(precisionOf(name).config.trainer.precision, "f32", name);
+  }
+  for (const name of ["f16", "16", '"16"', "16-mixed"]) {
+    assertEquals(precisionOf(name).config.trainer.precision, "f16", name);
+  }
+  const { config, warnings } = precisionOf("bf16-mixed");
+  assertEquals(config.trainer.precision, "f32");
+  assertEquals(warnings, [
+    "No bfloat16, which c.yaml (with overrides) asks for as trainer.precision: " +
+    "WebGPU lacks it; f32 is taken (f16 needs half the bytes)",
+  ]);
+  assertEquals(resolve(tokenizerYaml).config.trainer.precision, "f32");
 });
 
 Deno.test("LoadedConfig.toYaml() loads to the same configuration without warnings", () => {

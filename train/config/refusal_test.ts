@@ -41,6 +41,10 @@ Deno.test("resolveConfig() names wrong types and ranges with expected and found"
     "model.learning_rate=.inf",
     "learning_rate: expected a number of at least 0, found Infinity",
   );
+  assertRefused(
+    "trainer.precision=64-true",
+    'trainer.precision: expected f32 or f16 (or Lightning\'s 32-true or 16-mixed), found "64-true" (a string)',
+  );
   assertRefused("model.use_ema=1", "expected true or false, found 1");
   assertRefused(
     "model.ddconfig.ch_mult=[1, a]",

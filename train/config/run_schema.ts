@@ -19,6 +19,7 @@ import type {
   ImageFolderConfig,
   ImageNetConfig,
   OpenMojiConfig,
+  Precision,
   RunConfig,
   ShardsConfig,
   TrainerConfig,
@@ -28,7 +29,7 @@ const everySteps = (doc: string) => integer({ doc, min: 1 });
 
 /** Trainer options of Lightning that describe machines and objects which do not exist here. */
 const IGNORED_TRAINER_KEYS = [
-  ..."accelerator strategy devices num_nodes precision logger callbacks fast_dev_run min_epochs"
+  ..."accelerator strategy devices num_nodes logger callbacks fast_dev_run min_epochs"
     .split(" "),
   ..."min_steps max_time limit_train_batches limit_test_batches limit_predict_batches".split(" "),
   ..."overfit_batches num_sanity_val_steps enable_checkpointing enable_progress_bar".split(" "),
@@ -38,6 +39,35 @@ const IGNORED_TRAINER_KEYS = [
   ..."use_distributed_sampler profiler detect_anomaly barebones plugins sync_batchnorm".split(" "),
   ..."reload_dataloaders_every_n_epochs default_root_dir".split(" "),
 ];
+
+/** Precisions by our names and Lightning's. */
+const PRECISIONS: ReadonlyMap<unknown, Precision> = new Map<unknown, Precision>([
+  ...[null, "f32", 32, "32", "32-true"].map((name) => [name, "f32"] as const),
+  ...["f16", 16, "16", "16-mixed"].map((name) => [name, "f16"] as const),
+]);
+/** Lightning's names of a type that WebGPU lacks. */
+const BFLOAT16: readonly unknown[] = ["bf16", "bf16-mixed"];
+
+const precision: Field<Precision> = {
+  expected: "f32 or f16 (or Lightning's 32-true or 16-mixed)",
+  doc:
+    "Type in which activations and copies of weights are stored; weights, sums and losses are f32",
+  initial: { value: "f32" },
+  read(value, place) {
+    const found = PRECISIONS.get(value);
+    if (found) return found;
+    if (BFLOAT16.includes(value)) {
+      // f32 holds every bfloat16, f16 does not.
+      place.notes.add(
+        `No bfloat16, which ${place.file} asks for as ${place.path}: WebGPU lacks it; f32 is taken (f16 needs half the bytes)`,
+      );
+      return "f32";
+    }
+    throw configError(place, `expected ${this.expected}, found ${describe(value)}`);
+  },
+  write: (value) => value,
+  entries: () => [],
+};
 
 const trainer = object<TrainerConfig>({
   maxEpochs: nullable(integer({ doc: "Epochs of the run; null or -1 for no such limit", min: -1 })),
@@ -69,6 +99,7 @@ const trainer = object<TrainerConfig>({
     min: 1,
     initial: 1,
   }),
+  precision,
 }, {
   doc: "How long to train and how often to do what",
   ignored: Object.fromEntries(IGNORED_TRAINER_KEYS.map((key) => [key, undefined])),

@@ -6,6 +6,9 @@
 import type { ModelConfig, TokenizerConfig, TransformerConfig } from "./model_types.ts";
 import type { Instance } from "./object_field.ts";
 
+/** Type in which activations and copies of weights are stored. */
+export type Precision = "f32" | "f16";
+
 /** How long to train and how often to do what. */
 export interface TrainerConfig {
   /** Epochs of the run; null or −1 for no such limit. */
@@ -30,6 +33,8 @@ export interface TrainerConfig {
   readonly gradientClipVal: number | null;
   /** Batches whose gradients are averaged for one optimizer step. */
   readonly accumulateGradBatches: number;
+  /** Type of activations and copies of weights; with f16 the losses are scaled. */
+  readonly precision: Precision;
 }
 
 /** Which part of a data set that has no such division of its own. */

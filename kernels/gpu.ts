@@ -21,6 +21,8 @@ export interface GpuOptions {
    * waits for a flush, so that all of its pipelines can be.
    */
   onPipeline?: (description: PipelineDescription) => boolean;
+  /** Pretend that the adapter lacks these features: tests use it where adapters differ. */
+  withoutFeatures?: readonly string[];
 }
 
 /** What is known of the adapter. */
@@ -160,9 +162,16 @@ export class Gpu implements Disposable {
     }
     // Some adapters report sizes that the device then refuses to create.
     requiredLimits.maxBufferSize = Math.min(requiredLimits.maxBufferSize ?? 0, 2 ** 31 - 1);
+    const { withoutFeatures = [] } = options;
     const wanted: GPUFeatureName[] = ["shader-f16", "timestamp-query"];
-    const requiredFeatures = wanted.filter((feature) => adapter.features.has(feature));
-    const device = await requestWithSubgroups(adapter, { requiredLimits, requiredFeatures });
+    const requiredFeatures = wanted.filter((feature) =>
+      adapter.features.has(feature) && !withoutFeatures.includes(feature)
+    );
+    const descriptor = { requiredLimits, requiredFeatures };
+    const device =
+      await (withoutFeatures.includes("subgroups")
+        ? adapter.requestDevice(descriptor)
+        : requestWithSubgroups(adapter, descriptor));
     const { info } = adapter;
     const fixed = device.features.has("subgroups") && info.subgroupMinSize === info.subgroupMaxSize;
     const subgroupSize = fixed ? info.subgroupMinSize : 0;

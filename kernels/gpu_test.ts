@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
 import { gpuTest } from "../tests/op_case.ts";
+import { cast } from "./cast.ts";
 import { affine, fill, linearCombination } from "./elementwise.ts";
 import { GpuError, GpuMemoryError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
@@ -104,6 +105,17 @@ gpuTest("Gpu.run() rejects a binding above the limit", async () => {
   );
   gpu.run(count, "write", { buffers: { y: subslice(y, 1024, 1024) }, params, threads: 8 });
   await gpu.settle();
+});
+
+gpuTest("Gpu.run() refuses f16 on a device without it", async () => {
+  using gpu = await Gpu.open({ withoutFeatures: ["shader-f16"] });
+  const x = gpu.acquire(16);
+  const y = { ...gpu.acquire(8), half: true };
+  assertThrows(
+    () => cast(gpu, { x, y }),
+    GpuError,
+    "Cannot run cast.toHalf on the GPU: expected an adapter that computes with f16 (feature shader-f16)",
+  );
 });
 
 gpuTest("a shader error surfaces at the next read and names kernel and entry point", async () => {

@@ -2,6 +2,7 @@
 
 import { leakyRelu } from "../nn/activation.ts";
 import { BatchNorm } from "../nn/batch_norm.ts";
+import { cast } from "../nn/cast.ts";
 import { Conv2d } from "../nn/conv2d.ts";
 import { type Initializer, Module, type ModuleContext } from "../nn/module.ts";
 import type { Tensor } from "../nn/tensor.ts";
@@ -91,9 +92,9 @@ export class NLayerDiscriminator extends Module {
   /**
    * Judges each patch of each image.
    *
-   * @param x Images, shape (batch, height, width, inChannels), in [-1, 1].
+   * @param x Images, shape (batch, height, width, inChannels), in [-1, 1], f32 or f16: the activations have their type.
    * @param options `training`: whether the normalizations use the batch and update their running averages.
-   * @returns Logits, shape (batch, rows of patches, columns of patches, 1); positive: looks real.
+   * @returns Logits, shape (batch, rows of patches, columns of patches, 1), f32; positive: looks real.
    * @throws {RangeError} If the images are too small for the layers.
    */
   forward(x: Tensor, options: { training: boolean }): Tensor {
@@ -106,6 +107,6 @@ export class NLayerDiscriminator extends Module {
         return activation ? leakyRelu(normalized, SLOPE) : normalized;
       });
     }
-    return h;
+    return cast(h, "f32");
   }
 }

@@ -1,6 +1,7 @@
 /** The losses of stage I: reconstruction with LPIPS, and the adversarial ones. @module */
 
 import { clamp, relu, softplus } from "../nn/activation.ts";
+import { cast } from "../nn/cast.ts";
 import { gradientNorm } from "../nn/gradient_norm.ts";
 import { l1Loss } from "../nn/losses.ts";
 import { add, reshape, scale } from "../nn/math.ts";
@@ -23,23 +24,23 @@ export interface ReconstructionLosses {
 /**
  * How far reconstructions are from images: `mean(|x - reconstruction|) + perceptualWeight mean(LPIPS)`.
  *
- * @param images Shape (batch, height, width, 3), in [-1, 1]; they and their features get no gradient.
- * @param reconstruction Same shape.
- * @param options LPIPS and its weight, default 1; without either only pixels count.
+ * @param images Shape (batch, height, width, 3), in [-1, 1], f32; they and their features get no gradient.
+ * @param reconstruction Same shape and type.
+ * @param options LPIPS and its weight, default 1; without either only pixels count. `precision`: type of its features, default f32.
  * @returns The loss and its parts.
  * @see SEED-Voken src/IBQ/modules/losses/vqperceptual.py, `VQLPIPSWithDiscriminator.forward`.
  */
 export function reconstructionLoss(
   images: Tensor,
   reconstruction: Tensor,
-  options: { lpips?: Lpips | undefined; perceptualWeight?: number } = {},
+  options: { lpips?: Lpips | undefined; perceptualWeight?: number; precision?: "f32" | "f16" } = {},
 ): ReconstructionLosses {
-  const { lpips, perceptualWeight = 1 } = options;
+  const { lpips, perceptualWeight = 1, precision = "f32" } = options;
   const absolute = l1Loss(images, reconstruction);
   if (!lpips || perceptualWeight === 0) {
     return { nll: absolute, absolute, perceptual: undefined };
   }
-  const perceptual = mean(lpips.forward(images, reconstruction));
+  const perceptual = mean(lpips.forward(cast(images, precision), cast(reconstruction, precision)));
   return { nll: add(absolute, perceptual, { beta: perceptualWeight }), absolute, perceptual };
 }
 
@@ -133,21 +134,25 @@ export function discriminatorLoss(
  *
  * @param dNll Gradient of the reconstruction loss by the decoder's last weight.
  * @param dAdversarial Gradient of the generator's adversarial loss by the same weight.
- * @param options `weight`, default 1.
- * @returns A scalar that stays on the GPU, without gradient.
+ * @param options `weight`, default 1; `lossScale`: what both gradients were multiplied by, default 1.
+ * @returns A scalar that stays on the GPU, without gradient; NaN if a gradient is not finite.
  * @see Esser et al. 2021, arXiv:2012.09841, eq. 7; SEED-Voken src/IBQ/modules/losses/vqperceptual.py, `calculate_adaptive_weight`.
  */
 export function adaptiveWeight(
   dNll: Tensor,
   dAdversarial: Tensor,
-  options: { weight?: number } = {},
+  options: { weight?: number; lossScale?: number } = {},
 ): Tensor {
+  const { weight = 1, lossScale = 1 } = options;
   const nll = reshape(gradientNorm([dNll]), [1]);
   const adversarial = reshape(gradientNorm([dAdversarial]), [1]);
   // Division by a vector of one element.
-  const ratio = standardize(nll, { shift: scale(nll, 0), scale: scale(adversarial, 1, 1e-4) });
-  return reshape(
-    scale(clamp(ratio, { minimum: 0, maximum: 1e4 }), options.weight ?? 1),
-    [],
-  );
+  const ratio = standardize(scale(nll, 1 / lossScale), {
+    shift: scale(nll, 0),
+    scale: scale(adversarial, 1 / lossScale, 1e-4),
+  });
+  const limited = scale(clamp(ratio, { minimum: 0, maximum: 1e4 }), weight);
+  // 0, or NaN where a norm is infinite: the limits hide that an f16 gradient has overflowed.
+  const overflow = add(nll, adversarial, { alpha: 0, beta: 0 });
+  return reshape(add(limited, overflow), []);
 }

@@ -2,6 +2,7 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { relu, square } from "../nn/activation.ts";
+import { cast } from "../nn/cast.ts";
 import { Conv2d } from "../nn/conv2d.ts";
 import { add, reshape } from "../nn/math.ts";
 import { type Initializer, Module, ModuleContext } from "../nn/module.ts";
@@ -124,8 +125,8 @@ export class Lpips extends Module {
   /**
    * Features of images: the activations at the end of each block.
    *
-   * @param x Images, shape (batch, height, width, 3), in [-1, 1], at least 16 pixels high and wide.
-   * @returns Five tensors (batch, height / 2^i, width / 2^i, widths[i]).
+   * @param x Images, shape (batch, height, width, 3), in [-1, 1], at least 16 pixels high and wide, f32 or f16.
+   * @returns In the type of `x`: five tensors (batch, height / 2^i, width / 2^i, widths[i]).
    */
   features(x: Tensor): Tensor[] {
     return this.#network.forward(standardize(x, { shift: this.#shift, scale: this.#scale }));
@@ -134,14 +135,15 @@ export class Lpips extends Module {
   /**
    * Distances by layer: positions averaged, channels weighted by the layer's head.
    *
-   * @param x Images, shape (batch, height, width, 3), in [-1, 1].
-   * @param y Images of the same shape.
-   * @returns Five tensors (batch).
+   * @param x Images, shape (batch, height, width, 3), in [-1, 1], f32 or f16: the features have their type.
+   * @param y Images of the same shape and type.
+   * @returns Five tensors (batch), f32, as are differences of features.
    */
   layers(x: Tensor, y: Tensor): Tensor[] {
     const [a, b] = [this.features(x), this.features(y)];
     return this.#heads.map((head, i) => {
-      const difference = add(unitLength(a[i]!), unitLength(b[i]!), { beta: -1 });
+      const direction = (x: Tensor): Tensor => unitLength(cast(x, "f32"));
+      const difference = add(direction(a[i]!), direction(b[i]!), { beta: -1 });
       const [batch = 0, , , channels = 0] = difference.shape;
       // The head is linear, so that averaging first gives the same and leaves it next to nothing to do.
       const squares = mean(square(difference), { axes: [1, 2] });
@@ -152,9 +154,9 @@ export class Lpips extends Module {
   /**
    * Distance of each pair of images.
    *
-   * @param x Images, shape (batch, height, width, 3), in [-1, 1].
-   * @param y Images of the same shape.
-   * @returns Shape (batch): the sum over layers.
+   * @param x Images, shape (batch, height, width, 3), in [-1, 1], f32 or f16: the features have their type.
+   * @param y Images of the same shape and type.
+   * @returns Shape (batch), f32: the sum over layers.
    */
   forward(x: Tensor, y: Tensor): Tensor {
     return x.tape.scope(() => this.layers(x, y).reduce((sum, layer) => add(sum, layer)));

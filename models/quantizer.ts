@@ -1,6 +1,7 @@
 /** The tokenizer's quantizer: a codebook, and index backpropagation over it. @module */
 
 import { dims, type Operand, type Tensor } from "../nn/tensor.ts";
+import { cast } from "../nn/cast.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import {
@@ -64,7 +65,7 @@ export class IndexPropagationQuantizer extends Module {
   /**
    * Replaces each position by a code.
    *
-   * @param z Shape (batch, height, width, dimensions).
+   * @param z Shape (batch, height, width, dimensions), f32 or f16; everything from here on is f32.
    * @returns `zq` of the same shape, `indices` of shape (batch, height, width), and losses.
    * @throws {TypeError} If the shape does not fit the codebook.
    */
@@ -74,7 +75,7 @@ export class IndexPropagationQuantizer extends Module {
       "batch height width channels",
       "IndexPropagationQuantizer",
     );
-    const tokens = reshape(z, [batch * height * width, channels]);
+    const tokens = reshape(cast(z, "f32"), [batch * height * width, channels]);
     const { zq, indices, ...losses } = quantize(tokens, this.codebook, this.#options);
     return {
       ...losses,

@@ -1,5 +1,6 @@
 /** The tokenizer of stage I: images to a grid of discrete codes and back. @module */
 
+import { cast } from "../nn/cast.ts";
 import { Conv2d } from "../nn/conv2d.ts";
 import { assertGroups } from "../nn/group_norm.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
@@ -99,12 +100,15 @@ export class Tokenizer extends Module {
   /**
    * Decodes codes to images.
    *
-   * @param zq Codes, shape (batch, h, w, embedDim).
+   * @param zq Codes, shape (batch, h, w, embedDim), f32 or f16: the decoder's activations have their type.
    * @param options Whether dropout is active.
-   * @returns Images, shape (batch, height, width, outCh), not clamped.
+   * @returns Images, shape (batch, height, width, outCh), f32, not clamped.
    */
   decode(zq: Tensor, options: ForwardOptions = {}): Tensor {
-    return zq.tape.scope(() => this.decoder.forward(this.postQuantConv.forward(zq), options));
+    return zq.tape.scope(() => {
+      const images = this.decoder.forward(this.postQuantConv.forward(zq), options);
+      return cast(images, "f32");
+    });
   }
 
   /**
@@ -130,13 +134,18 @@ export class Tokenizer extends Module {
   /**
    * Encodes, quantizes and decodes images.
    *
-   * @param x Images, shape (batch, height, width, channels), in [-1, 1].
+   * @param x Images, shape (batch, height, width, channels), in [-1, 1], f32 or f16: the activations have their type. The quantizer
+   * and what it gives are f32, as are reconstructions.
    * @param options Whether dropout is active.
    * @returns Every intermediate result that losses need.
    */
   forward(x: Tensor, options: ForwardOptions = {}): TokenizerOutput {
     const encoded = this.encode(x, options);
     const quantized = this.quantizer.forward(encoded.z);
-    return { ...encoded, ...quantized, reconstruction: this.decode(quantized.zq, options) };
+    return {
+      ...encoded,
+      ...quantized,
+      reconstruction: this.decode(cast(quantized.zq, x.dtype), options),
+    };
   }
 }

@@ -1,6 +1,7 @@
 /** The class-conditional transformer of stage II: predicts the tokens of an image one after the other. @module */
 
 import { gelu, silu } from "../nn/activation.ts";
+import { cast } from "../nn/cast.ts";
 import { dropout, replaceLabels } from "../nn/dropout.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { linearCrossEntropy } from "../nn/head_loss.ts";
@@ -61,6 +62,8 @@ export interface TransformerInput {
 export interface TransformerForwardOptions extends ForwardOptions {
   /** While training: share of the input tokens that are kept; the others become random ones. Default 1. */
   pkeep?: number;
+  /** Type of the activations. Default f32. */
+  precision?: "f32" | "f16";
 }
 
 /**
@@ -175,10 +178,11 @@ export class Transformer extends Module {
    * Embeds tokens.
    *
    * @param tokens (batch, n) u32.
+   * @param precision Type of what is returned, default f32; the table is read as it is.
    * @returns (batch, n, nEmbd).
    */
-  embedTokens(tokens: Tensor): Tensor {
-    const x = this.#tokenEmbedding.forward(tokens);
+  embedTokens(tokens: Tensor, precision: "f32" | "f16" = "f32"): Tensor {
+    const x = cast(this.#tokenEmbedding.forward(tokens), precision);
     return this.#codeProjection ? this.#codeProjection.forward(x) : x;
   }
 
@@ -207,26 +211,26 @@ export class Transformer extends Module {
    * Predicts each token of images from the class and the tokens before it.
    *
    * @param input Classes and tokens.
-   * @param options Whether it trains.
-   * @returns (batch, 1 + n, vocabSize): logits of the tokens 0 … n.
+   * @param options Whether it trains, and in which precision.
+   * @returns (batch, 1 + n, vocabSize), f32: logits of the tokens 0 … n.
    * @throws {TypeError} If the shapes do not fit.
    */
   forward(input: TransformerInput, options: TransformerForwardOptions = {}): Tensor {
-    return this.project(this.#states(input, options));
+    return cast(this.project(this.#states(input, options)), "f32");
   }
 
   /** What {@linkcode Transformer.project} reads: (batch, 1 + n, nEmbd). */
   #states(input: TransformerInput, options: TransformerForwardOptions): Tensor {
     const { batch } = dims(input.tokens, "batch n", "Transformer.forward() tokens");
     assertShape(input.classes, [batch], "Transformer.forward() classes");
-    const { training = false, pkeep = 1 } = options;
+    const { training = false, pkeep = 1, precision = "f32" } = options;
     const { vocabSize, tokenDrop, nEmbd } = this.config;
     const { tape } = input.tokens;
     const noise = training ? 1 - pkeep : 0;
     const tokens = replaceLabels(input.tokens, noise, { below: vocabSize });
-    const classEmbedding = this.embedClasses(input.classes, { training });
+    const classEmbedding = cast(this.embedClasses(input.classes, { training }), precision);
     const sequence = concat(
-      [reshape(classEmbedding, [batch, 1, nEmbd]), this.embedTokens(tokens)],
+      [reshape(classEmbedding, [batch, 1, nEmbd]), this.embedTokens(tokens, precision)],
       { axis: 1 },
     );
     const conditions = this.conditions(classEmbedding);
@@ -246,8 +250,8 @@ export class Transformer extends Module {
    * Mean cross-entropy of the predicted tokens, in nats. Logits of a large vocabulary are never all in memory.
    *
    * @param input Classes, input tokens, and `targets` (batch, 1 + n) u32: all tokens.
-   * @param options Whether it trains.
-   * @returns A scalar.
+   * @param options Whether it trains, and in which precision.
+   * @returns A scalar, f32.
    */
   loss(
     input: TransformerInput & { targets: Tensor },

@@ -2,6 +2,7 @@
 
 import { attention } from "../nn/attention.ts";
 import { addGated, addVector, mulVector } from "../nn/broadcast.ts";
+import { cast } from "../nn/cast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
 import { appendHeads, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
@@ -255,14 +256,12 @@ export class TransformerBlock extends Module {
     const own = this.#ownModulation;
     if (!own) return this.#modulationMap!.forward(condition);
     const { tape } = condition;
-    // The parameter itself as a flat vector, so that its gradient arrives.
+    // The parameter itself as a flat vector of the condition's type, so that its gradient arrives.
     const vector = tape.record(
       "reshape",
-      tape.view(tape.constant(own), [own.size]),
+      tape.view(tape.constant(tape.narrow(own, condition.dtype)), [own.size]),
       [own],
-      (dy) => [
-        tape.view(dy, own.shape),
-      ],
+      (dy) => [cast(tape.view(dy, own.shape), own.dtype)],
     );
     return addVector(condition, vector);
   }

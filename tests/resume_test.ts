@@ -36,10 +36,16 @@ async function assertResumes(
   assertEquals(await readLog(`${parted}/${stage}`), await readLog(`${whole}/${stage}`));
 }
 
-for (const accumulate of [1, 2]) {
-  const overrides = [`trainer.accumulate_grad_batches=${accumulate}`];
+for (
+  const setting of [
+    "accumulate_grad_batches=1",
+    "accumulate_grad_batches=2",
+    "precision=f16",
+  ]
+) {
+  const overrides = [`trainer.${setting}`];
   runTest(
-    `training ${accumulate} batches a step, stopped and resumed, ends with the same bits`,
+    `training with ${setting}, stopped and resumed, ends with the same bits`,
     async (gpu, { runs, tokenizerConfig, transformerConfig }) => {
       const pair = [`${runs}/whole`, `${runs}/parted`] as const;
       const shared = { runs: pair, overrides };

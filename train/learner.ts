@@ -1,6 +1,9 @@
 /** What the learners of both stages share. @module */
 
+import type { Gpu } from "../kernels/gpu.ts";
 import type { Tensor } from "../nn/tensor.ts";
+import type { Precision } from "./config/mod.ts";
+import { UserError } from "./errors.ts";
 import type { Metrics } from "./loop.ts";
 
 /**
@@ -16,5 +19,19 @@ export function readScalars(scalars: Readonly<Record<string, Tensor>>): Promise<
   const reading = first.tape.gpu.read(Object.values(scalars).map(({ storage }) => storage));
   return reading.then((parts) =>
     Object.fromEntries(names.map((name, i) => [name, new Float32Array(parts[i]!)[0]!]))
+  );
+}
+
+/**
+ * Checks that an adapter can train with a precision.
+ *
+ * @param gpu The device.
+ * @param precision The precision.
+ * @throws {UserError} If that is f16 and the adapter lacks the feature `shader-f16`.
+ */
+export function assertPrecision(gpu: Gpu, precision: Precision): void {
+  if (precision === "f32" || gpu.features.has("shader-f16")) return;
+  throw new UserError(
+    `Cannot train with precision f16: expected an adapter with the feature shader-f16, found ${gpu.adapter.name} without it; trainer.precision=f32 needs no such feature`,
   );
 }

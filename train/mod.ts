@@ -24,6 +24,7 @@ export * from "./image/sheet.ts";
 export * from "./learner.ts";
 export * from "./log.ts";
 export * from "./loop.ts";
+export * from "./loss_scaling.ts";
 export * from "./measures.ts";
 export * from "./open_gpu.ts";
 export * from "./open_models.ts";

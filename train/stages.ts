@@ -17,6 +17,7 @@ import {
 import { openSplit } from "./data_module.ts";
 import { UserError } from "./errors.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
+import { assertPrecision } from "./learner.ts";
 import { type Reporter, RunLog } from "./log.ts";
 import { runLoop, type TrainingStage } from "./loop.ts";
 import { openTokenizer } from "./open_models.ts";
@@ -54,7 +55,7 @@ interface ResumableStage extends TrainingStage {
  * @param loaded The configuration.
  * @param context Device, run, signal.
  * @returns Whether it came to its end; false if the signal came first.
- * @throws {UserError} If data or checkpoint do not fit the configuration.
+ * @throws {UserError} If data or checkpoint do not fit the configuration, or the adapter does not know its precision.
  * @throws {NonFiniteError} If a loss or a gradient is not finite.
  */
 export async function trainTokenizer(
@@ -63,6 +64,7 @@ export async function trainTokenizer(
 ): Promise<boolean> {
   const { gpu, run, reporter } = context;
   const { config } = loaded;
+  assertPrecision(gpu, config.trainer.precision);
   const folder = run.stage("tokenizer");
   const resolution = imageSize(config, config.model.params);
   const warn = (message: string): void => reporter.warn(message);
@@ -78,6 +80,7 @@ export async function trainTokenizer(
     loss: { ...loss, useEntropyLoss: config.model.params.useEntropyLoss },
     emaDecay: config.model.params.useEma ? config.model.params.emaDecay : null,
     seed: config.seedEverything,
+    precision: config.trainer.precision,
   });
   const perceptual = await preparePerceptual(learner, loss);
   reporter.info(perceptual);
@@ -113,7 +116,7 @@ export async function trainTokenizer(
  * @param loaded The configuration.
  * @param context Device, run, signal.
  * @returns Whether it came to its end; false if the signal came first.
- * @throws {UserError} If there is no trained tokenizer, or it does not fit the configuration.
+ * @throws {UserError} If there is no trained tokenizer, it does not fit the configuration, or the adapter does not know its precision.
  * @throws {NonFiniteError} If a loss or a gradient is not finite.
  */
 export async function trainTransformer(
@@ -121,6 +124,7 @@ export async function trainTransformer(
   context: StageContext,
 ): Promise<boolean> {
   const { gpu, run, reporter } = context;
+  assertPrecision(gpu, loaded.config.trainer.precision);
   const folder = run.stage("transformer");
   const opened = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = opened.tokenizer;
@@ -153,6 +157,7 @@ export async function trainTransformer(
   using learner = new TransformerLearner(gpu, {
     model: gpt,
     seed: config.seedEverything,
+    precision: config.trainer.precision,
     pkeep: config.model.params.pkeep,
   });
   const resumeFrom = await resumePoint(folder, config);

@@ -8,13 +8,16 @@ import { GradientAccumulator } from "../nn/accumulation.ts";
 import { ExponentialMovingAverage } from "../nn/ema.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { clamp } from "../nn/activation.ts";
+import { cast } from "../nn/cast.ts";
 import { add, detach } from "../nn/math.ts";
 import { Adam } from "../nn/optim.ts";
 import { Tape } from "../nn/tape.ts";
 import { type Operand, Parameter, type Tensor } from "../nn/tensor.ts";
 import type { CheckpointEntry } from "./checkpoint.ts";
-import { readScalars } from "./learner.ts";
+import type { Precision } from "./config/mod.ts";
+import { assertPrecision, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
+import { LossScaling, UNSCALED } from "./loss_scaling.ts";
 import { type Opponent, TokenizerLosses, type TokenizerLossOptions } from "./tokenizer_losses.ts";
 
 /** Adam's decays of stage I, as the reference fixes them. */
@@ -32,6 +35,8 @@ export interface TokenizerLearnerOptions {
   readonly emaDecay: number | null;
   /** Seed of the initial weights and of dropout. */
   readonly seed: number;
+  /** Type in which activations and copies of weights are stored. Default f32. */
+  readonly precision?: Precision;
 }
 
 /** Settings of one step. */
@@ -70,6 +75,8 @@ export class TokenizerLearner implements Disposable {
   readonly discriminatorOptimizer: Adam;
   /** Averages of all trainable parameters, the discriminator's included. */
   readonly averages: ExponentialMovingAverage | undefined;
+  /** Scale of the losses, with precision f16. */
+  readonly lossScaling: LossScaling | undefined;
   readonly #gpu: Gpu;
   readonly #options: TokenizerLearnerOptions;
   readonly #sums = new GradientAccumulator();
@@ -81,11 +88,13 @@ export class TokenizerLearner implements Disposable {
    *
    * @param gpu The device.
    * @param options Sizes, weights, seed.
+   * @throws {UserError} If the adapter does not know the precision.
    */
   constructor(gpu: Gpu, options: TokenizerLearnerOptions) {
+    assertPrecision(gpu, options.precision ?? "f32");
     this.#gpu = gpu;
     this.#options = options;
-    const { model, loss, seed } = options;
+    const { model, loss, seed, precision = "f32" } = options;
     const context = new ModuleContext(gpu, seed);
     this.tokenizer = new Tokenizer(context, model);
     this.discriminator = new NLayerDiscriminator(context, {
@@ -93,11 +102,20 @@ export class TokenizerLearner implements Disposable {
       ndf: loss.discNdf,
       numLayers: loss.discNumLayers,
     });
-    this.losses = new TokenizerLosses(gpu, loss);
+    this.losses = new TokenizerLosses(gpu, { ...loss, precision });
     this.generatorOptimizer = new Adam(this.tokenizer.namedParameters(), { betas: BETAS });
     this.discriminatorOptimizer = new Adam(this.discriminator.namedParameters(DISCRIMINATOR), {
       betas: BETAS,
     });
+    if (precision === "f16") {
+      this.lossScaling = new LossScaling({
+        optimizers: {
+          "generator_gradient_norm": this.generatorOptimizer,
+          "discriminator_gradient_norm": this.discriminatorOptimizer,
+        },
+        fromGradients: ["d_weight", "g_loss", "total_loss"],
+      });
+    }
     const scalar = (): Parameter => new Parameter(gpu, [], { trainable: false });
     this.#averageState = { decay: scalar(), "num_updates": scalar() };
     if (options.emaDecay !== null) this.averages = this.#startAverages(options.emaDecay);
@@ -117,16 +135,18 @@ export class TokenizerLearner implements Disposable {
   step(batches: readonly ImageBatch[], settings: TokenizerStepSettings): Promise<Metrics> {
     const { step, learningRate, clip } = settings;
     const { averages } = this;
+    const { scale: lossScale, finish } = this.lossScaling?.begin() ?? UNSCALED;
+    const shared = { learningRate, averages, gradientScale: 1 / lossScale };
     using scalars = new Tape(this.#gpu, { record: false });
     const log = new MetricSums(scalars);
+    const context: StepContext = { step, lossScale, log };
     const updateDiscriminator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
-      const norm = this.discriminatorOptimizer.step(gradients, { learningRate, averages });
+      const norm = this.discriminatorOptimizer.step(gradients, shared);
       log.set("discriminator_gradient_norm", norm);
     };
     const updateGenerator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
       const norm = this.generatorOptimizer.step(gradients, {
-        learningRate,
-        averages,
+        ...shared,
         ...(clip !== null && { clip }),
       });
       log.set("generator_gradient_norm", norm);
@@ -135,8 +155,8 @@ export class TokenizerLearner implements Disposable {
     if (only && others.length === 0) {
       using tape = new Tape(this.#gpu, this.#key(step));
       const pass = this.#pass(tape, only);
-      this.#judge(pass, { step, log }, updateDiscriminator);
-      this.#generate(pass, { step, log }, updateGenerator);
+      this.#judge(pass, context, updateDiscriminator);
+      this.#generate(pass, context, updateGenerator);
     } else {
       const share = 1 / batches.length;
       for (const [i, batch] of batches.entries()) {
@@ -145,18 +165,18 @@ export class TokenizerLearner implements Disposable {
           record: false,
         });
         const pass = this.#pass(tape, batch);
-        this.#judge(pass, { step, log }, (gradients) => this.#sums.add(gradients, share));
+        this.#judge(pass, context, (gradients) => this.#sums.add(gradients, share));
       }
       updateDiscriminator(this.#sums.take(scalars));
       for (const [i, batch] of batches.entries()) {
         using tape = new Tape(this.#gpu, this.#key(step * batches.length + i));
         const pass = this.#pass(tape, batch);
-        this.#generate(pass, { step, log }, (gradients) => this.#sums.add(gradients, share));
+        this.#generate(pass, context, (gradients) => this.#sums.add(gradients, share));
       }
       updateGenerator(this.#sums.take(scalars));
     }
     averages?.update();
-    return log.read(batches.length);
+    return log.read(batches.length).then(finish);
   }
 
   /**
@@ -282,20 +302,26 @@ export class TokenizerLearner implements Disposable {
 
   #pass(tape: Tape, batch: ImageBatch, options = { training: true }): Pass {
     const x = tape.input(batch.images, batch.shape);
-    return { x, output: this.tokenizer.forward(x, options) };
+    return { x, output: this.tokenizer.forward(this.#stored(x), options) };
   }
 
-  #opponent(training: boolean): Opponent {
+  /** Images as the networks store them. */
+  #stored(x: Tensor): Tensor {
+    return cast(x, this.#options.precision ?? "f32");
+  }
+
+  #opponent(training: boolean, lossScale = 1): Opponent {
     return {
-      logits: (x) => this.discriminator.forward(x, { training }),
+      logits: (x) => this.discriminator.forward(this.#stored(x), { training }),
       lastLayer: this.tokenizer.decoder.convOut.weight,
+      lossScale,
     };
   }
 
   /** The discriminator's loss on images and detached reconstructions, on a tape of its own, so that it is freed at once. */
   #judge(
     pass: Pass,
-    { step, log }: { step: number; log: MetricSums },
+    { step, lossScale, log }: StepContext,
     use: (gradients: ReadonlyMap<Operand, Tensor>) => void,
   ): void {
     using tape = new Tape(this.#gpu);
@@ -309,19 +335,20 @@ export class TokenizerLearner implements Disposable {
     // A factor of 0 makes all gradients 0: they need no backward pass, but the optimizer counts the step, as in the reference.
     const gradients = this.losses.adversarialFactor(step) === 0
       ? new Map(parameters.map((parameter) => [parameter, tape.zeros(parameter.shape)]))
-      : tape.grad(loss, parameters, { last: true });
+      : tape.grad(loss, parameters, { last: true, gradient: lossScale });
     use(gradients);
   }
 
   #generate(
     { x, output }: Pass,
-    { step, log }: { step: number; log: MetricSums },
+    { step, lossScale, log }: StepContext,
     use: (gradients: ReadonlyMap<Operand, Tensor>) => void,
   ): void {
     const images = { x, output, reconstruction: output.reconstruction };
-    const { loss, metrics } = this.losses.generator(images, this.#opponent(true), step);
+    const { loss, metrics } = this.losses.generator(images, this.#opponent(true, lossScale), step);
     log.add(metrics);
-    use(x.tape.grad(loss, this.tokenizer.trainableParameters(), { last: true }));
+    const parameters = this.tokenizer.trainableParameters();
+    use(x.tape.grad(loss, parameters, { last: true, gradient: lossScale }));
   }
 }
 
@@ -333,6 +360,14 @@ export interface Evaluation {
   readonly pixels: Float32Array;
   /** Tokens, shape (images, tokens an image). */
   readonly tokens: Uint32Array;
+}
+
+/** What the parts of a step share. */
+interface StepContext {
+  readonly step: number;
+  /** Multiplies the gradients. */
+  readonly lossScale: number;
+  readonly log: MetricSums;
 }
 
 /** A batch and what the tokenizer made of it. */

@@ -14,12 +14,14 @@ import { add, mul, scale } from "../nn/math.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { mean } from "../nn/reduce.ts";
 import type { Parameter, Tensor } from "../nn/tensor.ts";
-import type { TokenizerLossConfig } from "./config/mod.ts";
+import type { Precision, TokenizerLossConfig } from "./config/mod.ts";
 
 /** Weights of the losses, and whether the codebook loss has entropies. */
 export interface TokenizerLossOptions extends TokenizerLossConfig {
   /** Whether the quantizer gives entropies. */
   readonly useEntropyLoss: boolean;
+  /** Type of the perceptual network's features. Default f32. */
+  readonly precision?: Precision;
 }
 
 /** The discriminator as the losses see it. */
@@ -28,6 +30,8 @@ export interface Opponent {
   readonly logits: (x: Tensor) => Tensor;
   /** Weight of the decoder's last convolution, where the adaptive weight compares gradients. */
   readonly lastLayer: Parameter;
+  /** Multiplies the gradients there while they are compared, so that f16 holds them. Default 1. */
+  readonly lossScale?: number;
 }
 
 /** A loss and scalars for the log, by the reference's names. */
@@ -78,16 +82,17 @@ export class TokenizerLosses implements Disposable {
     step: number,
   ): WeightedLoss {
     const { x, output, reconstruction } = images;
-    const { perceptualWeight } = this.#options;
+    const { perceptualWeight, precision = "f32" } = this.#options;
     const { nll, absolute, perceptual } = reconstructionLoss(x, reconstruction, {
       lpips: this.perceptual,
       perceptualWeight,
+      precision,
     });
     const codebook = this.#codebookLoss(output);
     const factor = this.adversarialFactor(step);
     // Before it takes part its running statistics move all the same, as in the reference.
     const adversarial = nonSaturatingGeneratorLoss(opponent.logits(reconstruction));
-    const weight = this.#adversarialWeight({ nll, adversarial, lastLayer: opponent.lastLayer });
+    const weight = this.#adversarialWeight({ nll, adversarial }, opponent);
     const weighted = scale(mul(adversarial, weight), factor);
     const base = add(nll, codebook);
     // A factor of 0 leaves the adversarial loss out, so that its gradient is not computed only to be zero.
@@ -180,15 +185,17 @@ export class TokenizerLosses implements Disposable {
   }
 
   #adversarialWeight(
-    { nll, adversarial, lastLayer }: { nll: Tensor; adversarial: Tensor; lastLayer: Parameter },
+    { nll, adversarial }: { nll: Tensor; adversarial: Tensor },
+    { lastLayer, lossScale = 1 }: Opponent,
   ): Tensor {
     const { genLossWeight, discWeight } = this.#options;
     const { tape } = nll;
     if (genLossWeight !== null) return tape.constant(scale(nll, 0, genLossWeight));
     // In validation there are no gradients; the reference then weighs by 0.
     if (!tape.recording) return scale(nll, 0);
-    const dNll = tape.grad(nll, [lastLayer]).get(lastLayer)!;
-    const dAdversarial = tape.grad(adversarial, [lastLayer]).get(lastLayer)!;
-    return adaptiveWeight(dNll, dAdversarial, { weight: discWeight });
+    const gradientOf = (loss: Tensor): Tensor =>
+      tape.grad(loss, [lastLayer], { gradient: lossScale }).get(lastLayer)!;
+    const [dNll, dAdversarial] = [gradientOf(nll), gradientOf(adversarial)];
+    return adaptiveWeight(dNll, dAdversarial, { weight: discWeight, lossScale });
   }
 }

@@ -126,6 +126,7 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
       "generator_steps": JSON.stringify(learner.generatorOptimizer.stepCounts),
       "discriminator_steps": JSON.stringify(learner.discriminatorOptimizer.stepCounts),
       "perceptual_network": perceptual,
+      ...learner.lossScaling?.metadata(),
       config: configText,
     });
   }
@@ -146,6 +147,7 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
     learner.discriminatorOptimizer.restoreStepCounts(
       readStepCounts(metadata, "discriminator_steps", path),
     );
+    learner.lossScaling?.resume(metadata, path);
     this.#startStep = readCount(metadata, "step", path);
     this.#loader.seek(this.#position(this.#startStep));
     return this.#startStep;

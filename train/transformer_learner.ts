@@ -9,8 +9,10 @@ import { Adam } from "../nn/optim.ts";
 import { Tape } from "../nn/tape.ts";
 import type { Operand, Tensor } from "../nn/tensor.ts";
 import type { CheckpointEntry } from "./checkpoint.ts";
-import { readScalars } from "./learner.ts";
+import type { Precision } from "./config/mod.ts";
+import { assertPrecision, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
+import { LossScaling, UNSCALED } from "./loss_scaling.ts";
 import type { OptimizerSettings } from "./schedule.ts";
 import type { TokenSplit } from "./tokens.ts";
 
@@ -25,6 +27,8 @@ export interface TransformerLearnerOptions {
   readonly seed: number;
   /** Share of the input tokens that are kept while training; the others become random ones. Default 1. */
   readonly pkeep?: number;
+  /** Type in which activations and copies of weights are stored. Default f32. */
+  readonly precision?: Precision;
 }
 
 /** Settings of one step. */
@@ -41,6 +45,8 @@ export class TransformerLearner implements Disposable {
   readonly transformer: Transformer;
   /** Its optimizer: AdamW over every parameter, as the reference's schedule decays all of them. */
   readonly optimizer: Adam;
+  /** Scale of the losses, with precision f16. */
+  readonly lossScaling: LossScaling | undefined;
   readonly #gpu: Gpu;
   readonly #options: TransformerLearnerOptions;
   readonly #sums = new GradientAccumulator();
@@ -51,8 +57,10 @@ export class TransformerLearner implements Disposable {
    * @param gpu The device.
    * @param options Sizes, rates, seed.
    * @throws {RangeError} If the sizes do not fit each other.
+   * @throws {UserError} If the adapter does not know the precision.
    */
   constructor(gpu: Gpu, options: TransformerLearnerOptions) {
+    assertPrecision(gpu, options.precision ?? "f32");
     this.#gpu = gpu;
     this.#options = options;
     this.transformer = new Transformer(new ModuleContext(gpu, options.seed), options.model);
@@ -60,6 +68,9 @@ export class TransformerLearner implements Disposable {
       betas: BETAS,
       decoupled: true,
     });
+    if (options.precision === "f16") {
+      this.lossScaling = new LossScaling({ optimizers: { "gradient_norm": this.optimizer } });
+    }
   }
 
   /**
@@ -70,15 +81,18 @@ export class TransformerLearner implements Disposable {
    * @returns `loss` in nats a token, and `gradient_norm`; read while the next step runs.
    */
   step(batches: readonly TokenSplit[], settings: TransformerStepSettings): Promise<Metrics> {
+    const { scale: lossScale, finish } = this.lossScaling?.begin() ?? UNSCALED;
     using tape = new Tape(this.#gpu, { seed: this.#options.seed, step: settings.step });
     const { learningRate, weightDecay, clip } = settings;
+    const rates = { learningRate, weightDecay, gradientScale: 1 / lossScale };
     const update = (gradients: ReadonlyMap<Operand, Tensor>): Tensor =>
-      this.optimizer.step(gradients, { learningRate, weightDecay, ...(clip && { clip }) });
+      this.optimizer.step(gradients, { ...rates, ...(clip && { clip }) });
     const [only, ...others] = batches;
     if (only && others.length === 0) {
       const loss = this.#loss(tape, only);
       tape.retain(loss);
-      return readScalars({ loss, gradient_norm: update(this.#gradients(tape, loss)) });
+      const scalars = { loss, "gradient_norm": update(this.#gradients(tape, loss, lossScale)) };
+      return readScalars(scalars).then(finish);
     }
     const losses: Record<string, Tensor> = {};
     for (const [i, batch] of batches.entries()) {
@@ -89,13 +103,13 @@ export class TransformerLearner implements Disposable {
       const loss = this.#loss(part, batch);
       part.retain(loss);
       losses[i] = tape.copy(loss);
-      this.#sums.add(this.#gradients(part, loss), 1 / batches.length);
+      this.#sums.add(this.#gradients(part, loss, lossScale), 1 / batches.length);
     }
     const norm = update(this.#sums.take(tape));
     return readScalars({ ...losses, gradient_norm: norm }).then(({ gradient_norm, ...parts }) => ({
       loss: Object.values(parts).reduce((sum, value) => sum + value, 0) / batches.length,
       gradient_norm: gradient_norm!,
-    }));
+    })).then(finish);
   }
 
   /**
@@ -146,13 +160,14 @@ export class TransformerLearner implements Disposable {
   }
 
   #loss(tape: Tape, batch: TokenSplit): Tensor {
-    const { pkeep = 1 } = this.#options;
+    const { pkeep = 1, precision = "f32" } = this.#options;
     const inputs = inputsOf(tape, batch, this.transformer.config.blockSize);
-    return this.transformer.loss(inputs, { training: true, pkeep });
+    return this.transformer.loss(inputs, { training: true, pkeep, precision });
   }
 
-  #gradients(tape: Tape, loss: Tensor): Map<Operand, Tensor> {
-    return tape.grad(loss, this.transformer.trainableParameters(), { last: true });
+  #gradients(tape: Tape, loss: Tensor, lossScale: number): Map<Operand, Tensor> {
+    const parameters = this.transformer.trainableParameters();
+    return tape.grad(loss, parameters, { last: true, gradient: lossScale });
   }
 }
 

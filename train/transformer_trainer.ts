@@ -125,6 +125,7 @@ export class TransformerTrainer implements TrainingStage {
       ...this.#position(step),
       "optimizer_steps": JSON.stringify(learner.optimizer.stepCounts),
       "class_names": JSON.stringify(classNames),
+      ...learner.lossScaling?.metadata(),
       config: configText,
     });
   }
@@ -140,6 +141,7 @@ export class TransformerTrainer implements TrainingStage {
     const { learner } = this.#options;
     const metadata = await loadCheckpoint(path, learner.entries(), { format: TRANSFORMER_FORMAT });
     learner.optimizer.restoreStepCounts(readStepCounts(metadata, "optimizer_steps", path));
+    learner.lossScaling?.resume(metadata, path);
     this.#startStep = readCount(metadata, "step", path);
     return this.#startStep;
   }

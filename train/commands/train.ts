@@ -14,6 +14,7 @@ import {
   type RunConfig,
 } from "../config/mod.ts";
 import { UserError } from "../errors.ts";
+import { assertPrecision } from "../learner.ts";
 import type { Reporter } from "../log.ts";
 import { writeFileAtomically } from "../files/atomic.ts";
 import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
@@ -60,6 +61,8 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   }
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
+  // Both stages at once: the second must not fail after hours of the first.
+  for (const { config } of Object.values(stages)) assertPrecision(gpu, config.trainer.precision);
   const run = resumed ?? await openRun(command, stages);
   reporter.info(`run ${run.path} on ${gpu.adapter.name}`);
   using interruption = new Interruption(reporter);

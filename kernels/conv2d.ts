@@ -21,7 +21,6 @@ import type { Gpu } from "./gpu.ts";
 import { requireIterations } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
 import type { ProductForm } from "./matmul_form.ts";
-import { tileFor } from "./matmul_choice.ts";
 import { shareCount, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { addShares } from "./matmul_shares.ts";
 import { beginsVector } from "./matmul_window.ts";
@@ -43,6 +42,11 @@ function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
 /** Whether operands of these channels can be loaded four at a time. */
 function byFour(slice: Slice, channels: number): boolean {
   return channels % 4 === 0 && beginsVector(slice);
+}
+
+function halvesOf(...operands: [a: Slice, b: Slice, c: Slice]): [boolean, boolean, boolean] {
+  const [a, b, c] = operands;
+  return [a.half ?? false, b.half ?? false, c.half ?? false];
 }
 
 /** Loop iterations over the taps and the channels of each. */
@@ -92,12 +96,17 @@ export function conv2dForward(
   const iterations = tapIterations(geometry, inputs, byFour(x, inputs));
   requireIterations(gpu, CONV2D_FORWARD.name, iterations);
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
-  const tile = options.tile ?? tileFor({
-    rows: batch * outHeight * outWidth,
-    columns: outputs,
-    inner: kernel[0] * kernel[1] * inputs,
-    batch: 1,
-    bAlong: "columns",
+  const tile = options.tile ?? gpu.tiles.choose({
+    kind: "conv2d_forward",
+    shape: {
+      rows: batch * outHeight * outWidth,
+      columns: outputs,
+      inner: kernel[0] * kernel[1] * inputs,
+      batch: 1,
+      bAlong: "columns",
+    },
+    half: halvesOf(x, weight, y),
+    geometry,
   }, gpu.adapter);
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
@@ -173,11 +182,16 @@ export function conv2dInputGradient(
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const phaseHeight = Math.ceil(height / stride);
   const phaseWidth = Math.ceil(width / stride);
-  const tile = options.tile ?? tileFor({
-    rows: batch * phaseHeight * phaseWidth,
-    columns: inputs,
-    inner: Math.ceil(kernel[0] * kernel[1] / stride ** 2) * outputs,
-    batch: stride ** 2,
+  const tile = options.tile ?? gpu.tiles.choose({
+    kind: "conv2d_input_gradient",
+    shape: {
+      rows: batch * phaseHeight * phaseWidth,
+      columns: inputs,
+      inner: Math.ceil(kernel[0] * kernel[1] / stride ** 2) * outputs,
+      batch: stride ** 2,
+    },
+    half: halvesOf(dy, weight, dx),
+    geometry,
   }, gpu.adapter);
   const input = { height, width, channels: inputs };
   const output = { height: outHeight, width: outWidth, channels: outputs };
@@ -258,10 +272,18 @@ export function conv2dWeightGradient(
   const taps = kernel[0] * kernel[1];
   const size = taps * inputs * outputs;
   const rows = taps * inputs;
-  const tile = options.tile ?? tileFor(
-    { rows, columns: outputs, inner: batch * outHeight * outWidth, batch: 1, bAlong: "columns" },
-    gpu.adapter,
-  );
+  const tile = options.tile ?? gpu.tiles.choose({
+    kind: "conv2d_weight_gradient",
+    shape: {
+      rows,
+      columns: outputs,
+      inner: batch * outHeight * outWidth,
+      batch: 1,
+      bAlong: "columns",
+    },
+    half: halvesOf(x, dy, dweight),
+    geometry,
+  }, gpu.adapter);
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(outputs / tileColumns(tile));
   const linesOf = ({ images, lines }: Part): number =>
     (images[1] - images[0]) * (lines[1] - lines[0]);

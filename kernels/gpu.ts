@@ -8,6 +8,7 @@ import type { ProfileTimes } from "./profiler.ts";
 import { ReadBack } from "./read_back.ts";
 import { Recorder, type RecorderStats, type Work } from "./recorder.ts";
 import { type Slice, wholeWords } from "./slice.ts";
+import { TileTable } from "./tile_table.ts";
 import { type DispatchSize, workgroupsOf } from "./workgroups.ts";
 
 /** Options of {@linkcode Gpu.open}. */
@@ -86,6 +87,8 @@ const MANY_INVOCATIONS = 4096;
 export class Gpu implements Disposable {
   /** What is known of the adapter. */
   readonly adapter: AdapterDescription;
+  /** Which tile serves which product. */
+  readonly tiles = new TileTable();
   /** The device's limits: the adapter's own. */
   readonly limits: GPUSupportedLimits;
   /** Features that were present and are enabled. */

@@ -1,8 +1,7 @@
 /** Matrix products of any layout and size, batched. @module */
 
 import type { Gpu } from "./gpu.ts";
-import { type MatmulOptions, multiply } from "./matmul_parts.ts";
-import { tileFor } from "./matmul_choice.ts";
+import { type MatmulOptions, type MatrixOperand, multiply } from "./matmul_parts.ts";
 import { shareCount, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { addShares } from "./matmul_shares.ts";
 import { elementBytes, subslice } from "./slice.ts";
@@ -35,8 +34,12 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
   if (!(inner >= 1)) {
     throw new RangeError(`Cannot multiply matrices: expected inner of at least 1, found ${inner}`);
   }
-  const bAlong = options.transposeB ? "inner" : "columns";
-  const tile = options.tile ?? tileFor({ rows, columns, inner, batch, bAlong }, gpu.adapter);
+  const tile = options.tile ?? gpu.tiles.choose({
+    kind: "matmul",
+    shape: { rows, columns, inner, batch, bAlong: options.transposeB ? "inner" : "columns" },
+    half: [isHalf(options.a), isHalf(options.b), isHalf(c)],
+    transposed: [options.transposeA ?? false, options.transposeB ?? false],
+  }, gpu.adapter);
   const workgroups = Math.ceil(rows / tileRows(tile)) * Math.ceil(columns / tileColumns(tile));
   const shares = Math.min(
     Math.ceil(inner / SHARE_MULTIPLE),
@@ -48,6 +51,10 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
   if (shares === 1 || !plain || sumsBytes > Math.min(SHARES_BYTES, gpu.maxBindingBytes)) {
     multiply(gpu, { ...options, tile });
   } else multiplyInShares(gpu, { ...options, tile }, shares);
+}
+
+function isHalf({ slice }: MatrixOperand): boolean {
+  return slice.half ?? false;
 }
 
 /** Divides the sums into shares, as a batch of products, and adds these: always in the same order. */

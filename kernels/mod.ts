@@ -61,5 +61,6 @@ export * from "./sampling.ts";
 export * from "./softmax.ts";
 export * from "./standardize.ts";
 export * from "./swiglu.ts";
+export { productClass, type ProductRequest, TileTable } from "./tile_table.ts";
 export * from "./unit_length.ts";
 export type { DispatchSize } from "./workgroups.ts";

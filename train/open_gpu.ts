@@ -1,7 +1,8 @@
-/** Opens the device with the memory of the machine as its budget. @module */
+/** Opens the device with the memory of the machine as its budget and the tiles that were measured on it. @module */
 
 import { Gpu } from "../kernels/gpu.ts";
 import type { CompileAhead } from "./compile_ahead.ts";
+import { readTiles, tileFile } from "./tile_cache.ts";
 
 /** Share of the machine's memory that buffers may take; the rest is for the program and everybody else. */
 const MEMORY_SHARE = 0.8;
@@ -19,7 +20,7 @@ export function memoryBudgetBytes(): number {
  * Opens the default adapter.
  *
  * @param ahead Compiles pipelines ahead of their first run.
- * @returns The device; dispose it.
+ * @returns The device; dispose it. Nothing is measured here: without a file of measured tiles, the shipped defaults serve.
  * @throws {GpuError} If there is no adapter.
  */
 export async function openGpu(ahead: CompileAhead): Promise<Gpu> {
@@ -28,5 +29,6 @@ export async function openGpu(ahead: CompileAhead): Promise<Gpu> {
     onPipeline: (description) => ahead.note(description),
   });
   ahead.begin(gpu.adapter);
+  gpu.tiles.load(await readTiles(await tileFile(gpu.adapter)) ?? []);
   return gpu;
 }

@@ -246,7 +246,15 @@ async function resumePoint(folder: StageFolder, config: RunConfig): Promise<stri
   return (await folder.checkpoints()).at(-1) ?? config.ckptPath ?? undefined;
 }
 
-function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
+/**
+ * Takes the losses of stage I from a configuration.
+ *
+ * @param config The configuration.
+ * @param file Its name, for messages.
+ * @returns The losses.
+ * @throws {UserError} If it is not one that trains on images.
+ */
+export function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
   const { lossconfig, stage, ddconfig } = model.params;
   if (ddconfig.inChannels !== 3) {
     throw new UserError(

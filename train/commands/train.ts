@@ -64,7 +64,10 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   // Both stages at once: the second must not fail after hours of the first.
   for (const { config } of Object.values(stages)) assertPrecision(gpu, config.trainer.precision);
   const run = resumed ?? await openRun(command, stages);
-  reporter.info(`run ${run.path} on ${gpu.adapter.name}`);
+  const tiles = gpu.tiles.measured > 0
+    ? `${gpu.tiles.measured} measured tiles`
+    : "default tiles (deno task tune measures better ones)";
+  reporter.info(`run ${run.path} on ${gpu.adapter.name}, ${tiles}`);
   using interruption = new Interruption(reporter);
   const context = { gpu, run, reporter, signal: interruption.signal };
   let finished: boolean;

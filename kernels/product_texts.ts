@@ -1,0 +1,46 @@
+/** A sample of the generated texts of products: changes whenever the generator does. @module */
+
+import {
+  CONV2D_FORWARD,
+  CONV2D_INPUT_GRADIENT,
+  conv2dWeightGradientAddressing,
+} from "./conv2d_addressing.ts";
+import type { ProductForm } from "./matmul_form.ts";
+import { matmulAddressing } from "./matmul_parts.ts";
+import { productSource } from "./matmul_source.ts";
+import type { Tile } from "./matmul_tile.ts";
+
+const TILES: readonly Tile[] = [
+  { family: "register", lanesX: 2, lanesY: 4, rows: 4, columns: 4 },
+  { family: "register", lanesX: 8, lanesY: 1, rows: 4, columns: 4, broadcast: "a" },
+  { family: "workgroup", lanesX: 8, lanesY: 8, rows: 4, columns: 4 },
+];
+const FORM: ProductForm = {
+  aAlong: "inner",
+  bAlong: "columns",
+  aVector: true,
+  bVector: true,
+  cVector: true,
+  bias: true,
+  residual: false,
+  accumulate: false,
+  aHalf: false,
+  bHalf: false,
+  cHalf: false,
+};
+
+/**
+ * Generates texts of each family and of each kind of product, to key measurements by.
+ *
+ * @returns The texts, joined.
+ */
+export function productTexts(): string {
+  const gradient: ProductForm = { ...FORM, aAlong: "rows" };
+  const inputGradient: ProductForm = { ...FORM, bAlong: "inner" };
+  return TILES.flatMap((tile) => [
+    productSource(tile, FORM, matmulAddressing(FORM)),
+    productSource(tile, FORM, CONV2D_FORWARD),
+    productSource(tile, inputGradient, CONV2D_INPUT_GRADIENT),
+    productSource(tile, gradient, conv2dWeightGradientAddressing(gradient)),
+  ]).join("\n");
+}

@@ -88,7 +88,7 @@ export class Gpu implements Disposable {
   /** What is known of the adapter. */
   readonly adapter: AdapterDescription;
   /** Which tile serves which product. */
-  readonly tiles = new TileTable();
+  readonly tiles: TileTable = new TileTable();
   /** The device's limits: the adapter's own. */
   readonly limits: GPUSupportedLimits;
   /** Features that were present and are enabled. */

@@ -128,7 +128,7 @@ gpuTest(
     const settings = { learningRate: 0.01, gradientScale: -0.25, weightDecay: 0.1 };
     const starts = SIZES.map((size, i) => randomNumbers(size, `start ${i}`));
     const gradients = SIZES.map((size, i) => randomNumbers(size, `gradient ${i}`));
-    /** The state after three steps, the second of which leaves out a parameter and an average. */
+    /** The state after three steps, the second without the gradient of a parameter; averages move with their parameters, or later. */
     const train = async (together: boolean): Promise<Float32Array[]> => {
       using parameters = new DisposableStack();
       const named = starts.map((start, i): [string, Parameter] => [
@@ -148,7 +148,7 @@ gpuTest(
         for (const [i, adam] of adams.entries()) {
           const own = together ? pairs : pairs.filter(([parameter]) => parameter === named[i]![1]);
           if (own.length === 0) continue;
-          adam.step(gradientsOf(tape, own), { ...settings, averages });
+          adam.step(gradientsOf(tape, own), together ? { ...settings, averages } : settings);
         }
         averages.update();
       }

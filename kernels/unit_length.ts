@@ -1,13 +1,12 @@
 /** Launchers of unit_length.wgsl: rows divided by their length. @module */
 
-import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
-import { defineKernel } from "./kernel.ts";
+import { definePackedKernel, packFor } from "./pack.ts";
 import { reduce } from "./reduce.ts";
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./unit_length.wgsl" with { type: "text" };
 
-const kernel = defineKernel("unit_length", common, source);
+const kernel = definePackedKernel("unit_length", source);
 
 /** Extents and constant of a normalization of rows to unit length. */
 export interface UnitLengthShape {
@@ -33,10 +32,11 @@ function launch(
     for (const [name, slice] of Object.entries(options.matrices)) {
       buffers[name] = sliceRows(slice, range, rowBytes);
     }
-    const count = range.count * columns;
-    gpu.run(kernel, entryPoint, {
+    const { kernel: chosen, packs } = packFor(kernel, columns);
+    const count = range.count * packs;
+    gpu.run(chosen, entryPoint, {
       buffers,
-      params: { count, columns, first_row: range.start, eps },
+      params: { count, packs, first_row: range.start, eps },
       threads: count,
     });
   }

@@ -166,6 +166,24 @@ gpuTest(
   },
 );
 
+gpuTest("Adam.step() with a scale equals a step with scaled gradients", async (gpu) => {
+  const [start, gradient] = [randomNumbers(37, "start"), randomNumbers(37, "gradient")];
+  const norms: Float32Array[] = [];
+  const parameters: Float32Array[] = [];
+  for (const gradientScale of [-0.25, 1]) {
+    using parameter = parameterOf(gpu, start);
+    using optimizer = new Adam([["p", parameter]]);
+    using tape = new Tape(gpu);
+    const scaled = gradientScale === 1 ? gradient.map((value) => -0.25 * value) : gradient;
+    const gradients = gradientsOf(tape, [[parameter, scaled]]);
+    const norm = optimizer.step(gradients, { learningRate: 0.1, clip: 0.5, gradientScale });
+    norms.push(await norm.read());
+    parameters.push(await parameter.read());
+  }
+  assertClose(norms[0]!, norms[1]!, ELEMENTWISE, "norm");
+  assertClose(parameters[0]!, parameters[1]!, ELEMENTWISE, "parameter");
+});
+
 gpuTest("Adam.step() takes a handful of dispatches for many parameters", (gpu) => {
   using parameters = new DisposableStack();
   const named = Array.from({ length: 150 }, (_, i): [string, Parameter] => [

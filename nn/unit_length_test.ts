@@ -20,6 +20,14 @@ checkOp("unitLength()", [{
   bindingLimit: 3328,
   half: ["x"],
 }, {
+  name: "of packs of channels",
+  inputs: { x: { shape: [2, 3, 5, 12] } },
+  run: ({ x }) => unitLength(x!),
+  reference: ({ x }) => normalized(x!, 12),
+  close: ELEMENTWISE,
+  bindingLimit: 384,
+  half: ["x"],
+}, {
   name: "of more channels than one pass adds",
   inputs: { x: { shape: [3, 517] } },
   run: ({ x }) => unitLength(x!),

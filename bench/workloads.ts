@@ -3,6 +3,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { silu } from "../nn/activation.ts";
 import { attention } from "../nn/attention.ts";
+import { ExponentialMovingAverage } from "../nn/ema.ts";
 import { groupNorm } from "../nn/group_norm.ts";
 import { linearCrossEntropy } from "../nn/head_loss.ts";
 import { crossEntropy } from "../nn/losses.ts";
@@ -65,6 +66,8 @@ const ATTENTION_PRODUCT = BATCH * 256 * 256 * 4 * 16;
 const QUANTIZER_PRODUCT = TOKENS * CODES * CODE_SIZE;
 /** About as many weights as the default models have. */
 const WEIGHTS = 2 ** 19;
+/** About as many parameters as one of them has. */
+const PARAMETERS = 128;
 
 const OPS: readonly OpWorkload[] = [
   {
@@ -193,17 +196,29 @@ function opGroup(gpu: Gpu, op: OpWorkload): WorkloadGroup {
 
 function optimizerGroup(gpu: Gpu): WorkloadGroup {
   const context = new ModuleContext(gpu, 1);
-  const weights = numbers(context, [WEIGHTS]);
-  const gradient = numbers(context, [WEIGHTS]);
-  const adam = new Adam([["weights", weights]]);
+  const sizes = Array.from({ length: PARAMETERS }, () => [WEIGHTS / PARAMETERS]);
+  const weights = sizes.map((shape) => numbers(context, shape));
+  const gradients = sizes.map((shape) => numbers(context, shape));
+  const named = weights.map((parameter, i): [string, Parameter] => [`${i}`, parameter]);
+  const adam = new Adam(named);
+  const averages = new ExponentialMovingAverage(named);
   const record = (): void => {
     using tape = new Tape(gpu, { record: false });
-    const gradients = new Map([[weights, tape.constant(gradient)]]);
-    adam.step(gradients, { learningRate: 1e-6, clip: 1 });
+    const found = weights.map((parameter, i): [Parameter, Tensor] => [
+      parameter,
+      tape.constant(gradients[i]!),
+    ]);
+    adam.step(new Map(found), { learningRate: 1e-6, clip: 1, averages });
+    averages.update();
   };
   return {
-    // Weights and moments are read and written, the gradient is read for the norm and for the step.
-    workloads: [{ name: `Adam, clipped, [${WEIGHTS}]`, work: { bytes: 32 * WEIGHTS }, record }],
-    [Symbol.dispose]: () => [weights, gradient, adam].forEach((each) => each[Symbol.dispose]()),
+    // Weights, moments and averages are read and written, gradients are read for the norm and for the step.
+    workloads: [{
+      name: `Adam, clipped, with averages, [${PARAMETERS}, ${WEIGHTS / PARAMETERS}]`,
+      work: { bytes: 40 * WEIGHTS },
+      record,
+    }],
+    [Symbol.dispose]: () =>
+      [averages, adam, ...weights, ...gradients].forEach((each) => each[Symbol.dispose]()),
   };
 }

@@ -5,6 +5,7 @@ import { Gpu } from "./gpu.ts";
 import { matmul, type MatmulOptions } from "./matmul.ts";
 import { tileFor } from "./matmul_choice.ts";
 import type { Tile } from "./matmul_tile.ts";
+import { type Slice, subslice } from "./slice.ts";
 
 /** Tiles of every adapter class are right on every adapter. */
 const GPU = { name: "a GPU", vendor: "", software: false, subgroupSize: 0 };
@@ -198,6 +199,32 @@ gpuTest("matmul() adds to what is there, at an offset", async (gpu) => {
     },
   );
   assertEquals([...found], [5, 6, 37, 48]);
+});
+
+gpuTest("matmul() adds a residual that begins elsewhere than C", async (gpu) => {
+  const [rows, columns, offset] = [3, 5, 71];
+  const slices = ["a", "b", "c", "all"].map((name) => {
+    const slice = gpu.acquire(4 * 128);
+    gpu.upload(slice, randomNumbers(128, name));
+    return slice;
+  }) as [Slice, Slice, Slice, Slice];
+  const [a, b, c, all] = slices;
+  const first = 9;
+  const residual = subslice(all, 4 * first, 4 * rows * columns);
+  const product = { a: { slice: a }, b: { slice: b }, rows, columns, inner: 1 };
+  matmul(gpu, { ...product, c: { slice: c, offset }, residual, alpha: 2 });
+  const [x, y, z, r] = (await gpu.read(slices)).map((bytes) => new Float32Array(bytes)) as [
+    Float32Array,
+    Float32Array,
+    Float32Array,
+    Float32Array,
+  ];
+  const want = Array.from(
+    { length: rows * columns },
+    (_, i) => 2 * x[Math.floor(i / columns)]! * y[i % columns]! + r[first + i]!,
+  );
+  assertClose(z.subarray(offset, offset + want.length), want, REDUCTION, "product");
+  for (const slice of slices) gpu.release(slice);
 });
 
 gpuTest("matmul() rejects operands that end past their slice", (gpu) => {

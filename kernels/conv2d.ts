@@ -11,10 +11,12 @@ import {
   type Conv2dGeometry,
   conv2dOutputSize,
   inputLines,
+  isPointwise,
   type Part,
   partsOf,
   type Pass,
   runPart,
+  tapIterations,
   weights,
 } from "./conv2d_parts.ts";
 import type { Gpu } from "./gpu.ts";
@@ -34,11 +36,6 @@ export interface Conv2dTiling {
   tile?: Tile;
 }
 
-/** A 1×1 convolution of every pixel is a plain product. */
-function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
-  return kernel[0] === 1 && kernel[1] === 1 && stride === 1 && padding.every((pad) => pad === 0);
-}
-
 /** Whether operands of these channels can be loaded four at a time. */
 function byFour(slice: Slice, channels: number): boolean {
   return channels % 4 === 0 && beginsVector(slice);
@@ -47,11 +44,6 @@ function byFour(slice: Slice, channels: number): boolean {
 function halvesOf(...operands: [a: Slice, b: Slice, c: Slice]): [boolean, boolean, boolean] {
   const [a, b, c] = operands;
   return [a.half ?? false, b.half ?? false, c.half ?? false];
-}
-
-/** Loop iterations over the taps and the channels of each. */
-function tapIterations({ kernel }: Conv2dGeometry, channels: number, vectors: boolean): number {
-  return kernel[0] * (1 + kernel[1] * (1 + Math.ceil(channels / (vectors ? 4 : 1))));
 }
 
 /**

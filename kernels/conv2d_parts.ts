@@ -45,6 +45,32 @@ export function conv2dOutputSize(
   };
 }
 
+/**
+ * Tells whether a convolution is a plain product: 1×1, of every pixel.
+ *
+ * @param geometry Sizes.
+ * @returns Whether it is.
+ */
+export function isPointwise({ kernel, stride, padding }: Conv2dGeometry): boolean {
+  return kernel[0] === 1 && kernel[1] === 1 && stride === 1 && padding.every((pad) => pad === 0);
+}
+
+/**
+ * Counts the loop iterations over the taps and the channels of each.
+ *
+ * @param geometry Sizes.
+ * @param channels Channels that are summed over.
+ * @param vectors Whether they load four at a time.
+ * @returns Iterations.
+ */
+export function tapIterations(
+  { kernel }: Conv2dGeometry,
+  channels: number,
+  vectors: boolean,
+): number {
+  return kernel[0] * (1 + kernel[1] * (1 + Math.ceil(channels / (vectors ? 4 : 1))));
+}
+
 /** Begin, and end (exclusive). */
 export type Span = readonly [begin: number, end: number];
 

@@ -3,7 +3,8 @@
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS } from "./loop_limit.ts";
-import { type Addressing, clampedRow, type ProductForm, range } from "./matmul_form.ts";
+import { matmulAddressing } from "./matmul_addressing.ts";
+import type { ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { beginsVector, fits, type Window, windowOf } from "./matmul_window.ts";
@@ -87,45 +88,6 @@ interface Product {
 
 /** Parts begin at multiples of this along any axis, so that vectors of four stay whole. */
 const PART_MULTIPLE = 64;
-
-/**
- * Addresses strided matrices, a matrix of the batch for each z of the grid.
- *
- * @param form Layout of the operands.
- * @returns The addressing.
- */
-export function matmulAddressing(form: ProductForm): Addressing {
-  return {
-    name: "matmul",
-    params: `m: u32, n: u32, depth: u32, innerBatch: u32,
-  aOffset: u32, aOuter: u32, aInner: u32, aStep: u32,
-  bOffset: u32, bOuter: u32, bInner: u32, bStep: u32,
-  cOffset: u32, cOuter: u32, cInner: u32, cStep: u32, biasOffset: u32`,
-    prologue: `let m = params.m;
-let n = params.n;
-let count = params.depth;
-let aStep = params.aStep;
-let bStep = params.bStep;
-let outer = group.z / params.innerBatch;
-let inner = group.z % params.innerBatch;
-let aBase = params.aOffset + outer * params.aOuter + inner * params.aInner;
-let bBase = params.bOffset + outer * params.bOuter + inner * params.bInner;
-let cBase = params.cOffset + outer * params.cOuter + inner * params.cInner;`,
-    prepareRows: (start, offsets, first) =>
-      offsets.map((offset) => {
-        const row = clampedRow(form, `${start} + ${offset}u`);
-        return `let p${first + offset} = aBase + ${
-          form.aAlong === "inner" ? `${row} * params.aStep` : row
-        };`;
-      }).join("\n"),
-    open: () => "",
-    close: "",
-    storeRows: (start, count) =>
-      range(count).map((i) =>
-        `let in${i} = ${start} + ${i}u < m; let d${i} = cBase + (${start} + ${i}u) * params.cStep;`
-      ).join("\n"),
-  };
-}
 
 /**
  * Computes a product with a given tile, see {@linkcode MatmulOptions}; what passes the adapter's limits runs in parts.

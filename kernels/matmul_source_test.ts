@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import pinned from "../tests/matmul_2x4.wgsl" with { type: "text" };
-import { matmulAddressing } from "./matmul_parts.ts";
+import { matmulAddressing } from "./matmul_addressing.ts";
 import type { ProductForm } from "./matmul_form.ts";
 import { productSource } from "./matmul_source.ts";
 import { shareCount } from "./matmul_tile.ts";

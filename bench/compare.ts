@@ -173,6 +173,7 @@ export class Comparison implements AsyncDisposable {
         await this.#close(plan.runner);
       }
     }
+    await this.#clear();
     return { case: wanted, tolerance, measurements, date: new Date().toISOString() };
   }
 
@@ -226,6 +227,12 @@ export class Comparison implements AsyncDisposable {
 
   async #close(runner: Runner): Promise<void> {
     await processOf(runner).ask({ do: "close" }, this.#limitOf(runner));
+  }
+
+  /** Weights of a large model are gigabytes. */
+  async #clear(): Promise<void> {
+    const { folder } = this.#options;
+    for await (const { name } of Deno.readDir(folder)) await Deno.remove(`${folder}/${name}`);
   }
 
   #limitOf({ command }: Runner): number {

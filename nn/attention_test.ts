@@ -147,12 +147,16 @@ checkOp("attention()", [
   }),
 ]);
 
-checkOp("attention()", [{
-  ...attentionCase("in tiles, with grouped keys", { ...square, kvHeads: 1 }, {
-    plan: { form: "tiles" },
-  }),
-  half: ["q", "k", "v"],
-}]);
+checkOp(
+  "attention()",
+  (["blocks", "tiles"] as const).map((form) => ({
+    ...attentionCase(`in ${form}, of 16-bit heads`, { ...square, kvHeads: 1 }, {
+      causal: true,
+      plan: { form, scoreBytes: 4 * 5 * 3 * 12 },
+    }),
+    half: ["q", "k", "v"],
+  })),
+);
 
 /** The same from plain ops, of one head a sequence: (batch, tokens, 1, headDim). */
 function plainAttention(q: Tensor, k: Tensor, v: Tensor, rate: number): Tensor {

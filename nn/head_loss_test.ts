@@ -71,6 +71,7 @@ checkOp("linearCrossEntropy()", [
   lossCase("of a vocabulary that is no multiple of four", { ...sizes, vocabulary: 131 }, SMALL),
   lossCase("of a vocabulary smaller than a chunk", { ...sizes, vocabulary: 3 }, SMALL),
   lossCase("in blocks of rows and chunks", sizes, { keepBytes: 0, logitBytes: 4 * 3 * 64 }),
+  { ...lossCase("of 16-bit rows", sizes, SMALL), half: ["x"] },
   lossCase("of one row", { rows: 1, channels: 5, vocabulary: 70 }, SMALL),
   // Beside a loss of hundreds, steps of finite differences are lost.
   { ...lossCase("of large logits", sizes, { ...SMALL, scale: 20 }), wrt: [] },

@@ -29,7 +29,7 @@ fn value(v: Pack) -> Pack {
     default: {
       let minimum = Pack(params.alpha);
       let maximum = Pack(params.beta);
-      return select(select(v, maximum, v > maximum), minimum, v < minimum);
+      return packKeepNan(select(select(v, maximum, v > maximum), minimum, v < minimum), v);
     }
   }
 }

@@ -9,6 +9,11 @@ fn packSum(value: Pack) -> f32 {
   return value;
 }
 
+// `other`, but NaN where `value` is NaN: a compiler that assumes that there are none makes a minimum of a comparison.
+fn packKeepNan(other: Pack, value: Pack) -> Pack {
+  return select(other, value, (bitcast<u32>(value) & 0x7fffffffu) > 0x7f800000u);
+}
+
 fn packSigmoid(value: Pack) -> Pack {
   return sigmoid(value);
 }

@@ -8,6 +8,11 @@ fn packSum(value: Pack) -> f32 {
   return (value.x + value.y) + (value.z + value.w);
 }
 
+// `other`, but NaN where `value` is NaN: a compiler that assumes that there are none makes a minimum of a comparison.
+fn packKeepNan(other: Pack, value: Pack) -> Pack {
+  return select(other, value, (bitcast<vec4u>(value) & vec4u(0x7fffffffu)) > vec4u(0x7f800000u));
+}
+
 fn packSigmoid(value: Pack) -> Pack {
   return vec4f(sigmoid(value.x), sigmoid(value.y), sigmoid(value.z), sigmoid(value.w));
 }

@@ -6,7 +6,7 @@ import {
   conv2dWeightGradientAddressing,
 } from "./conv2d_addressing.ts";
 import type { ProductForm } from "./matmul_form.ts";
-import { matmulAddressing } from "./matmul_parts.ts";
+import { matmulAddressing } from "./matmul_addressing.ts";
 import { productSource } from "./matmul_source.ts";
 import type { Tile } from "./matmul_tile.ts";
 

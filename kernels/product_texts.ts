@@ -14,6 +14,7 @@ const TILES: readonly Tile[] = [
   { family: "register", lanesX: 2, lanesY: 4, rows: 4, columns: 4 },
   { family: "register", lanesX: 8, lanesY: 1, rows: 4, columns: 4, broadcast: "a" },
   { family: "workgroup", lanesX: 8, lanesY: 8, rows: 4, columns: 4 },
+  { family: "dot", lanesX: 8, lanesY: 2, rows: 1, columns: 4 },
 ];
 const FORM: ProductForm = {
   aAlong: "inner",

@@ -3,20 +3,21 @@
 import { clamp, gelu, leakyRelu, relu, sigmoid, silu, softplus } from "../../nn/activation.ts";
 import { attention } from "../../nn/attention.ts";
 import { batchNorm } from "../../nn/batch_norm.ts";
-import { modulate, mulVector } from "../../nn/broadcast.ts";
+import { mulVector } from "../../nn/broadcast.ts";
 import { conv2d } from "../../nn/conv2d.ts";
 import { embedding } from "../../nn/embedding.ts";
 import { groupNorm } from "../../nn/group_norm.ts";
 import { linear } from "../../nn/linear.ts";
 import { crossEntropy, l1Loss } from "../../nn/losses.ts";
-import { add, mul, reshape } from "../../nn/math.ts";
+import { add, reshape } from "../../nn/math.ts";
 import { matmul } from "../../nn/matmul.ts";
 import { averagePool, globalAveragePool, maxPool } from "../../nn/pooling.ts";
 import { resizeBilinear, upsampleNearest2 } from "../../nn/resample.ts";
 import { rotary, rotaryTable } from "../../nn/rotary.ts";
-import { layerNorm, rmsNorm } from "../../nn/row_norm.ts";
+import { layerNorm, modulatedRmsNorm, rmsNorm } from "../../nn/row_norm.ts";
 import { split } from "../../nn/shape.ts";
 import { logSoftmax, softmax } from "../../nn/softmax.ts";
+import { swiglu } from "../../nn/swiglu.ts";
 import type { Tape } from "../../nn/tape.ts";
 import { dims, type Parameter, type Tensor } from "../../nn/tensor.ts";
 import { type JsonObject, numberOf, numbersOf } from "./json.ts";
@@ -180,8 +181,8 @@ const RUNNERS: readonly OpRunner[] = [
     pattern: /^swiglu$/,
     run: ({ inputs }) => {
       const x = tensor(inputs, "x");
-      const gate = silu(linear(x, { weight: tensor(inputs, "w1") }));
-      const hidden = mul(gate, linear(x, { weight: tensor(inputs, "w3") }));
+      const gate = linear(x, { weight: tensor(inputs, "w1") });
+      const hidden = swiglu(gate, linear(x, { weight: tensor(inputs, "w3") }));
       return linear(hidden, { weight: tensor(inputs, "w2") });
     },
   },
@@ -270,10 +271,9 @@ function runAdaptiveNorm({ inputs, config }: OpCase): Tensor {
     bias: tensor(inputs, "lin_bias"),
   });
   const [gamma, , scale, , shift] = split(vectors, [width, width, width, width, width, width]);
-  const normalized = rmsNorm(x, tensor(inputs, "norm_weight"), {
-    eps: numberOf(config.eps, "eps"),
-  });
-  return mulVector(modulate(normalized, { scale, shift }), gamma);
+  const weight = tensor(inputs, "norm_weight");
+  const eps = numberOf(config.eps, "eps");
+  return mulVector(modulatedRmsNorm(x, weight, { scale, shift }, { eps }), gamma);
 }
 
 function runRotary({ inputs, config, tape }: OpCase): OpResult {

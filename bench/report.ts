@@ -182,11 +182,13 @@ export function markdown(results: Results): string {
     } GB/s in a kernel that copies, ${
       number(peaks.readGigabytes)
     } GB/s in one that only reads; the shares are of the first two.`,
-    `Programs: ${
-      subjects.map(({ name, version }) => `${name} ${version}`).join(", ")
-    }. Results are equal within ${
-      tolerances.map((name) => `${name} = ${TOLERANCES[name]}`).join(", ")
-    } of the largest number of ours.`,
+    `Programs: ${subjects.map(({ name, version }) => `${name} ${version}`).join(", ")}.${
+      subjects.length < 2
+        ? ""
+        : ` Results are equal within ${
+          tolerances.map((name) => `${name} = ${TOLERANCES[name]}`).join(", ")
+        } of the largest number of ours.`
+    }`,
     comparisonTable(results, rows.filter(({ case: { against } }) => against !== "PyTorch"), notes),
   ];
   if (pytorchRows.length > 0) parts.push(pytorchTable(pytorchRows, notes));

@@ -8,6 +8,7 @@ import { runTrain } from "./train/commands/train.ts";
 import { GpuError, GpuMemoryError } from "./kernels/errors.ts";
 import { USER_ERROR_EXIT_CODE, UserError } from "./train/errors.ts";
 import { Reporter } from "./train/log.ts";
+import type { ProfileRequest } from "./train/profile_session.ts";
 
 /** One command of the command line. */
 interface Command {
@@ -37,6 +38,23 @@ interface CommandInput {
   readonly reporter: Reporter;
 }
 
+/** Options of a command that can measure itself; `what` is measured. */
+const profileHelp = (what: string): string =>
+  `  --profile         time per kernel of some ${what}, as a table and a trace for chrome://tracing
+  --profile-steps N how many ${what}, behind a warm-up (default: 3)
+  --profile-out FILE
+                    the trace (default: profile….json in the run's folder)`;
+
+const PROFILE_VALUES = ["profile-steps", "profile-out"];
+
+function profileOption({ values, flags }: CommandInput): ProfileRequest | undefined {
+  const steps = numberOption(values, "profile-steps", 3, { minimum: 1, whole: true });
+  if (flags.profile) return { steps, out: values["profile-out"] };
+  const lone = PROFILE_VALUES.find((name) => values[name] !== undefined);
+  if (lone === undefined) return undefined;
+  throw new UserError(`Cannot read --${lone}: expected --profile beside it, found none`);
+}
+
 const COMMON = `
   --runs FOLDER     where runs are kept (default: runs)
   --debug           show stack traces
@@ -55,23 +73,27 @@ Options:
                     (default: configs/openmoji_tokenizer.yaml and configs/openmoji_transformer.yaml)
   --run FOLDER      add the stages to this run, or resume it (default: a new folder in runs/)
   --resume          continue the newest run (or --run FOLDER) where it stopped
+${profileHelp("steps of each stage")}
 ${COMMON}
 
 Overrides change one value of a configuration, for example
   data.train=photos                  a folder of PNG and JPEG files, one sub-folder a class
   tokenizer.trainer.max_steps=2000   of stage I only; transformer.… is stage II only`,
-    values: ["config", "run", "runs"],
+    values: ["config", "run", "runs", ...PROFILE_VALUES],
     lists: ["config"],
-    flags: ["resume"],
-    run: ({ values, flags, lists, rest, reporter }) =>
-      runTrain({
+    flags: ["resume", "profile"],
+    run: (input) => {
+      const { values, flags, lists, rest, reporter } = input;
+      return runTrain({
         configs: lists.config ?? [],
         run: values.run,
         runs: values.runs ?? "runs",
         resume: flags.resume ?? false,
         overrides: rest,
+        profile: profileOption(input),
         reporter,
-      }),
+      });
+    },
   },
   sample: {
     help: `Draw images class by class from the newest run, as one labeled contact sheet (PNG).
@@ -89,6 +111,7 @@ Options:
   --seed N          seed of the first image; the others count on (default: 0)
   --batch-size N    images at once; does not change them (default: 32)
   --out FILE        the picture (default: samples.png in the run's folder)
+${profileHelp("batches")}
 ${COMMON}`,
     values: [
       "run",
@@ -102,9 +125,11 @@ ${COMMON}`,
       "seed",
       "batch-size",
       "out",
+      ...PROFILE_VALUES,
     ],
-    flags: [],
-    run: ({ values, rest, reporter }) => {
+    flags: ["profile"],
+    run: (input) => {
+      const { values, rest, reporter } = input;
       refuseRest(rest, "sample");
       return runSample({
         runs: values.runs ?? "runs",
@@ -118,6 +143,7 @@ ${COMMON}`,
         seed: numberOption(values, "seed", 0, { minimum: 0, whole: true }),
         batchSize: numberOption(values, "batch-size", 32, { minimum: 1, whole: true }),
         out: values.out,
+        profile: profileOption(input),
         reporter,
       });
     },
@@ -133,18 +159,22 @@ Options:
   --run FOLDER      take this run (default: the newest one with a tokenizer)
   --count N         images of the validation split (default: 16)
   --out FILE        the picture (default: reconstructions.png in the run's folder)
+${profileHelp("batches")}
 ${COMMON}`,
-    values: ["run", "runs", "count", "out"],
-    flags: [],
-    run: ({ values, rest, reporter }) =>
-      runReconstruct({
+    values: ["run", "runs", "count", "out", ...PROFILE_VALUES],
+    flags: ["profile"],
+    run: (input) => {
+      const { values, rest, reporter } = input;
+      return runReconstruct({
         runs: values.runs ?? "runs",
         run: values.run,
         images: rest,
         count: numberOption(values, "count", 16, { minimum: 1, whole: true }),
         out: values.out,
+        profile: profileOption(input),
         reporter,
-      }),
+      });
+    },
   },
   evaluate: {
     help:
@@ -157,10 +187,12 @@ Options:
   --samples-per-class N samples of each class that are compared with the class means (default: 64)
   --cfg-scale X         classifier-free guidance of those samples (default: 2)
   --seed N              seed of the first sample (default: 0)
+${profileHelp("batches of samples")}
 ${COMMON}`,
-    values: ["run", "runs", "samples-per-class", "cfg-scale", "seed"],
-    flags: [],
-    run: ({ values, rest, reporter }) => {
+    values: ["run", "runs", "samples-per-class", "cfg-scale", "seed", ...PROFILE_VALUES],
+    flags: ["profile"],
+    run: (input) => {
+      const { values, rest, reporter } = input;
       refuseRest(rest, "evaluate");
       return runEvaluate({
         runs: values.runs ?? "runs",
@@ -168,6 +200,7 @@ ${COMMON}`,
         samplesPerClass: numberOption(values, "samples-per-class", 64, { minimum: 1, whole: true }),
         guidance: numberOption(values, "cfg-scale", 2, { minimum: 0 }),
         seed: numberOption(values, "seed", 0, { minimum: 0, whole: true }),
+        profile: profileOption(input),
         reporter,
       });
     },

@@ -6,9 +6,9 @@
 
 import { parseArgs } from "@std/cli/parse-args";
 import { Gpu } from "../kernels/gpu.ts";
+import { measurePeaks, type Peaks } from "../kernels/peaks.ts";
 import { type Case, CASES } from "./cases.ts";
 import { Comparison, OURS, type Row } from "./compare.ts";
-import { measurePeaks, type Peaks } from "./peaks.ts";
 import { measureTime } from "./rate.ts";
 import { markdown, PYTORCH, rowText, workloadText, writeMarkdown } from "./report.ts";
 import {
@@ -204,7 +204,7 @@ async function bench(wishes: Wishes): Promise<void> {
 async function describeAdapter(): Promise<{ adapter: string; software: boolean; peaks: Peaks }> {
   using gpu = await Gpu.open();
   const { name: adapter, software } = gpu.adapter;
-  const peaks = await measurePeaks(gpu);
+  const peaks = await measurePeaks(gpu, async (record) => (await measureTime(gpu, record)).ms);
   console.log(
     `${adapter}: ${peaks.gflops.toFixed(0)} GFLOP/s of multiply-adds, ${
       peaks.gigabytes.toFixed(1)

@@ -3,7 +3,7 @@
 import type { Case } from "./cases.ts";
 import { type Measurement, OURS, type Row } from "./compare.ts";
 import { TOLERANCES } from "./equality.ts";
-import type { Peaks } from "./peaks.ts";
+import type { Peaks } from "../kernels/peaks.ts";
 import type { Results, WorkloadRow } from "./results.ts";
 
 /** WebGPU libraries in JavaScript: the peers that "best peer" means. */

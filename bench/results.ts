@@ -2,7 +2,7 @@
 
 import { CASES } from "./cases.ts";
 import type { Row } from "./compare.ts";
-import type { Peaks } from "./peaks.ts";
+import type { Peaks } from "../kernels/peaks.ts";
 import type { Hello } from "./protocol.ts";
 
 /** A line of the table of the default training's ops. */

@@ -249,7 +249,13 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
   const biasWindow = bias && windowOf(gpu, bias, { first: 0, end: geometry.outputs });
   const offset = (name: "a" | "b" | "c"): number =>
     windows[name].origin + part.images[0] * pass[name].imageLines * pass[name].lineSize;
+  // Every pass multiplies each output with each of its taps and channels once.
+  const images = part.images[1] - part.images[0];
+  const share = images * (part.lines[1] - part.lines[0]) / pass.lines;
+  const { kernel, inputs, outputs } = geometry;
+  const taps = kernel[0] * kernel[1] * inputs * outputs;
   gpu.run(productKernel(tile, form, addressing), addressing.name, {
+    work: { operations: 2 * share * outHeight * outWidth * taps },
     buffers: {
       a: windows.a.slice,
       b: windows.b.slice,

@@ -372,6 +372,19 @@ export class Gpu implements Disposable {
   }
 
   /**
+   * Checks that the adapter can measure.
+   *
+   * @throws {GpuError} If it cannot.
+   */
+  requireTimestamps(): void {
+    if (this.features.has("timestamp-query")) return;
+    throw new GpuError(
+      "a profile",
+      `expected an adapter with the feature timestamp-query, found that ${this.adapter.name} has none`,
+    );
+  }
+
+  /**
    * Starts to measure every dispatch until {@linkcode Gpu.finishProfile}. Each has a pass of its own meanwhile, which costs some
    * microseconds more.
    *
@@ -379,11 +392,8 @@ export class Gpu implements Disposable {
    */
   startProfile(): void {
     this.#throwFailure();
-    const refuse = (found: string): never => {
-      throw new GpuError("a profile", `expected an adapter with timestamp-query, found ${found}`);
-    };
-    if (!this.features.has("timestamp-query")) refuse(`that ${this.adapter.name} has none`);
-    if (this.#profileStart) refuse("one that measures already");
+    this.requireTimestamps();
+    if (this.#profileStart) throw new GpuError("a profile", "expected none, found a started one");
     this.#recorder.startProfile();
     this.#profileStart = this.stats();
   }

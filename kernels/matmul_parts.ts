@@ -284,5 +284,6 @@ function launchWhole(
     buffers,
     params,
     workgroups,
+    work: { operations: 2 * params.m! * params.n! * params.depth! * workgroups[2] },
   });
 }

@@ -22,6 +22,7 @@ export * from "./errors.ts";
 export * from "./gpu.ts";
 export * from "./kernel.ts";
 export type { PipelineDescription } from "./pipeline_cache.ts";
+export { measurePeaks, type Peaks } from "./peaks.ts";
 export * from "./pool.ts";
 export type { DispatchTime, HostSpan, ProfileTimes } from "./profiler.ts";
 export type { RecorderStats, Work } from "./recorder.ts";

@@ -149,7 +149,7 @@ export class Profiler implements Disposable {
    * @returns The times.
    */
   async finish(): Promise<ProfileTimes> {
-    const wallMs = performance.now() - this.#startMs;
+    const hostMs = performance.now() - this.#startMs;
     await Promise.all(this.#measured.map(({ timestamps }) => timestamps.mapAsync(GPUMapMode.READ)));
     const read = this.#measured.map(({ dispatches, timestamps, submittedMs }) => ({
       dispatches,
@@ -170,7 +170,9 @@ export class Profiler implements Disposable {
         durationMs: Math.max(0, toMs(stamps[2 * i + 1]!) - toMs(stamps[2 * i]!)),
       }))
     );
-    return { dispatches, spans: this.#spans, wallMs };
+    const last = dispatches.at(-1);
+    const deviceMs = last ? last.beginMs + last.durationMs - this.#startMs : 0;
+    return { dispatches, spans: this.#spans, wallMs: Math.max(hostMs, deviceMs) };
   }
 
   /** Destroys what it holds. */

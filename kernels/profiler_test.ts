@@ -55,7 +55,7 @@ measuredTest("a profile keeps what a launcher says of its work", async (gpu) => 
   const { dispatches: none, counts } = await gpu.finishProfile();
   assertEquals([none.length, counts.submits], [0, 0]);
   gpu.startProfile();
-  assertThrows(() => gpu.startProfile(), GpuError, "found one that measures already");
+  assertThrows(() => gpu.startProfile(), GpuError, "expected none, found a started one");
   fill(gpu, y, 1);
   const { dispatches } = await gpu.finishProfile();
   assertEquals(dispatches[0]!.operations, undefined);
@@ -66,5 +66,9 @@ measuredTest("a profile keeps what a launcher says of its work", async (gpu) => 
 gpuTest("an adapter without timestamps refuses to profile", async () => {
   using gpu = await Gpu.open();
   Object.defineProperty(gpu, "features", { value: new Set() });
-  assertThrows(() => gpu.startProfile(), GpuError, "expected an adapter with timestamp-query");
+  assertThrows(
+    () => gpu.startProfile(),
+    GpuError,
+    "expected an adapter with the feature timestamp-query",
+  );
 });

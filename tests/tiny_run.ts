@@ -221,11 +221,11 @@ export async function readCheckpoint(path: string): Promise<ReadCheckpoint> {
  * Reads the log of a stage without what differs between equal runs.
  *
  * @param path The stage's folder.
- * @returns The lines about steps, without the time, paths and starts.
+ * @returns The lines about steps, without times, paths and starts.
  */
 export async function readLog(path: string): Promise<Record<string, unknown>[]> {
   const lines = (await Deno.readTextFile(`${path}/log.jsonl`)).trim().split("\n");
   return lines.map((line): Record<string, unknown> => JSON.parse(line))
     .filter((line) => line.event === undefined && line.picture === undefined)
-    .map(({ timeMs: _time, ...line }) => line);
+    .map(({ timeMs: _time, stepMs: _step, gpuIdleMs: _idle, ...line }) => line);
 }

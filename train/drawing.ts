@@ -22,8 +22,8 @@ export interface DecodedImages {
 export interface SampleOptions extends Omit<GenerateOptions, "onProgress"> {
   /** Images at once; a setting of memory, it changes no image. */
   readonly batchSize: number;
-  /** Called with the number of images that are done. */
-  readonly onProgress?: (images: number) => void;
+  /** Awaited behind each batch, with the number of images that are done. */
+  readonly onProgress?: (images: number) => Promise<void> | void;
 }
 
 /**
@@ -47,7 +47,7 @@ export async function sampleImages(
       seeds: seeds.slice(start, end),
     });
     parts.push(await decodeTokens(models, tokens, end - start));
-    onProgress?.(end);
+    await onProgress?.(end);
   }
   return joinImages(parts);
 }

@@ -3,6 +3,22 @@
 import type { LogRecord, RunLog } from "./log.ts";
 import type { Progress } from "./progress.ts";
 import type { StageFolder } from "./run_folder.ts";
+import { StepClock } from "./step_clock.ts";
+
+/** An op whose result is not finite, found while a step was watched. */
+export class AnomalyError extends Error {
+  /** Tells it from other errors. */
+  override name = "AnomalyError";
+
+  /**
+   * Names the op.
+   *
+   * @param operation The first op whose result is not finite.
+   */
+  constructor(readonly operation: string) {
+    super(`Cannot trust a step: expected finite results, found NaN or infinity in ${operation}`);
+  }
+}
 
 /** Losses and other scalars by name. */
 export type Metrics = Readonly<Record<string, number>>;
@@ -55,6 +71,12 @@ export interface LoopOptions {
   readonly shown: readonly string[];
   /** Ends the loop after the running step, with a checkpoint. */
   readonly signal: AbortSignal;
+  /** Milliseconds so far in which the device waited for the host; the log then has a step's share. */
+  readonly idleMs?: () => number;
+  /** Called when the first step is done. */
+  readonly onFirstStep?: () => void;
+  /** Awaited behind every step that was submitted. */
+  readonly onStep?: () => Promise<void>;
 }
 
 /** A step whose losses or gradients are not finite. It changed no weight; the step after it may have run already. */
@@ -98,12 +120,16 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
   const { folder, totalSteps, signal } = options;
   let pending: (SubmittedStep & { step: number }) | undefined;
   let saved = options.startStep;
+  const clock = options.idleMs && new StepClock(options.idleMs);
+  let announce = options.onFirstStep;
   const finishPending = async (): Promise<void> => {
     if (!pending) return;
     const { step } = pending;
     const finished = pending;
     pending = undefined;
-    await report(stage, { ...finished, step }, options);
+    await report(stage, { ...finished, step }, { ...options, clock });
+    announce?.();
+    announce = undefined;
   };
   const save = async (done: number): Promise<void> => {
     await finishPending();
@@ -114,6 +140,7 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
   };
   let done = options.startStep;
   while (done < totalSteps && !signal.aborted) {
+    clock?.begin();
     const submitted = await stage.step(done);
     // Whoever awaits it gets the failure; if the step before fails first, nobody does, and that must not end the process.
     submitted.metrics.catch(() => {});
@@ -121,6 +148,12 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
     pending = { ...submitted, step: done };
     done++;
     const last = done === totalSteps;
+    if (options.onStep) {
+      await finishPending();
+      await options.onStep();
+    }
+    const dues = [options.validateEvery, options.drawEvery, options.saveEvery];
+    if (dues.some((every) => due(done, every, last))) clock?.interrupt();
     if (due(done, options.validateEvery, last)) {
       await finishPending();
       note(options, { step: done, ...prefixed("validation", await stage.validate(done)) });
@@ -161,18 +194,27 @@ function note(options: LoopOptions, record: LogRecord): void {
 async function report(
   stage: TrainingStage,
   finished: SubmittedStep & { step: number },
-  options: LoopOptions,
+  options: LoopOptions & { readonly clock: StepClock | undefined },
 ): Promise<void> {
-  const metrics = await finished.metrics;
   const { step, epoch, images } = finished;
-  if (Object.values(metrics).some((value) => !Number.isFinite(value))) {
-    options.log.write({ step: step + 1, epoch, ...metrics });
-    const operation = await stage.locateNonFinite(step);
+  const stop = async (operation: string): Promise<never> => {
     options.log.write({ step: step + 1, event: "not finite", operation });
     throw new NonFiniteError(step, operation, (await options.folder.checkpoints()).at(-1));
+  };
+  let metrics: Metrics;
+  try {
+    metrics = await finished.metrics;
+  } catch (error) {
+    if (error instanceof AnomalyError) return await stop(error.operation);
+    throw error;
+  }
+  if (Object.values(metrics).some((value) => !Number.isFinite(value))) {
+    options.log.write({ step: step + 1, epoch, ...metrics });
+    return await stop(await stage.locateNonFinite(step));
   }
   if ((step + 1) % options.logEvery === 0) {
-    options.log.write({ step: step + 1, epoch, timeMs: Date.now(), ...metrics });
+    const times = options.clock?.take();
+    options.log.write({ step: step + 1, epoch, timeMs: Date.now(), ...times, ...metrics });
   }
   const losses = Object.fromEntries(
     options.shown.filter((name) => name in metrics).map((name) => [name, metrics[name]!]),

@@ -29,6 +29,11 @@ export class StageFolder {
     return join(this.path, "log.jsonl");
   }
 
+  /** The trace of a profile. */
+  get profileFile(): string {
+    return join(this.path, "profile.json");
+  }
+
   /** Tokens of the data set, written once (transformer only). */
   get tokensFile(): string {
     return join(this.path, "tokens.safetensors");

@@ -23,6 +23,8 @@ import { runLoop, type TrainingStage } from "./loop.ts";
 import { openTokenizer } from "./open_models.ts";
 import { Progress } from "./progress.ts";
 import type { RunFolder, StageFolder } from "./run_folder.ts";
+import type { ProfileSession } from "./profile_session.ts";
+import type { Startup } from "./startup.ts";
 import { preparePerceptual, startTokenizer, startTransformer } from "./start_weights.ts";
 import { cacheTokens } from "./tokenize.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
@@ -40,6 +42,10 @@ export interface StageContext {
   readonly reporter: Reporter;
   /** Ends the stage after the running step, with a checkpoint. */
   readonly signal: AbortSignal;
+  /** Reports the first step of the process. */
+  readonly startup?: Startup;
+  /** Opens a profile of a stage's steps, written to a file. */
+  readonly profile?: (path: string) => ProfileSession;
 }
 
 /** A stage that a loop can drive and a checkpoint can restore. */
@@ -81,6 +87,7 @@ export async function trainTokenizer(
     emaDecay: config.model.params.useEma ? config.model.params.emaDecay : null,
     seed: config.seedEverything,
     precision: config.trainer.precision,
+    detectAnomaly: config.trainer.detectAnomaly,
   });
   const perceptual = await preparePerceptual(learner, loss);
   reporter.info(perceptual);
@@ -159,6 +166,7 @@ export async function trainTransformer(
     seed: config.seedEverything,
     precision: config.trainer.precision,
     pkeep: config.model.params.pkeep,
+    detectAnomaly: config.trainer.detectAnomaly,
   });
   const resumeFrom = await resumePoint(folder, config);
   if (resumeFrom === undefined) {
@@ -221,8 +229,17 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
     startStep,
     writeLine: (line) => reporter.info(line),
   });
+  const profile = options.profile?.(folder.profileFile);
   try {
     const done = await runLoop(stage, {
+      idleMs: () => gpu.stats().idleMs,
+      onFirstStep: () => {
+        const first = options.startup?.firstStep(performance.now() / 1000);
+        if (!first) return;
+        log.write(first.record);
+        progress.say(first.text);
+      },
+      ...(profile && { onStep: () => profile.step() }),
       folder,
       log,
       progress,
@@ -235,6 +252,7 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
       shown: options.shown,
       signal,
     });
+    await profile?.finish();
     return done >= totalSteps;
   } finally {
     await progress.stop();

@@ -11,11 +11,12 @@ import { clamp } from "../nn/activation.ts";
 import { cast } from "../nn/cast.ts";
 import { add, detach } from "../nn/math.ts";
 import { Adam } from "../nn/optim.ts";
+import { Sentinel } from "../nn/sentinel.ts";
 import { Tape } from "../nn/tape.ts";
 import { type Operand, Parameter, type Tensor } from "../nn/tensor.ts";
 import type { CheckpointEntry } from "./checkpoint.ts";
 import type { Precision } from "./config/mod.ts";
-import { assertPrecision, readScalars } from "./learner.ts";
+import { assertPrecision, guarded, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
 import { LossScaling, UNSCALED } from "./loss_scaling.ts";
 import { type Opponent, TokenizerLosses, type TokenizerLossOptions } from "./tokenizer_losses.ts";
@@ -37,6 +38,8 @@ export interface TokenizerLearnerOptions {
   readonly seed: number;
   /** Type in which activations and copies of weights are stored. Default f32. */
   readonly precision?: Precision;
+  /** Whether every result is looked at for NaN and infinity. Default false. */
+  readonly detectAnomaly?: boolean;
 }
 
 /** Settings of one step. */
@@ -137,9 +140,10 @@ export class TokenizerLearner implements Disposable {
     const { averages } = this;
     const { scale: lossScale, finish } = this.lossScaling?.begin() ?? UNSCALED;
     const shared = { learningRate, averages, gradientScale: 1 / lossScale };
+    const sentinel = this.#options.detectAnomaly ? new Sentinel(this.#gpu) : undefined;
     using scalars = new Tape(this.#gpu, { record: false });
     const log = new MetricSums(scalars);
-    const context: StepContext = { step, lossScale, log };
+    const context: StepContext = { step, lossScale, log, sentinel };
     const updateDiscriminator = (gradients: ReadonlyMap<Operand, Tensor>): void => {
       const norm = this.discriminatorOptimizer.step(gradients, shared);
       log.set("discriminator_gradient_norm", norm);
@@ -153,7 +157,7 @@ export class TokenizerLearner implements Disposable {
     };
     const [only, ...others] = batches;
     if (only && others.length === 0) {
-      using tape = new Tape(this.#gpu, this.#key(step));
+      using tape = new Tape(this.#gpu, { ...this.#key(step), sentinel });
       const pass = this.#pass(tape, only);
       this.#judge(pass, context, updateDiscriminator);
       this.#generate(pass, context, updateGenerator);
@@ -163,20 +167,21 @@ export class TokenizerLearner implements Disposable {
         using tape = new Tape(this.#gpu, {
           ...this.#key(step * batches.length + i),
           record: false,
+          sentinel,
         });
         const pass = this.#pass(tape, batch);
         this.#judge(pass, context, (gradients) => this.#sums.add(gradients, share));
       }
       updateDiscriminator(this.#sums.take(scalars));
       for (const [i, batch] of batches.entries()) {
-        using tape = new Tape(this.#gpu, this.#key(step * batches.length + i));
+        using tape = new Tape(this.#gpu, { ...this.#key(step * batches.length + i), sentinel });
         const pass = this.#pass(tape, batch);
         this.#generate(pass, context, (gradients) => this.#sums.add(gradients, share));
       }
       updateGenerator(this.#sums.take(scalars));
     }
     averages?.update();
-    return log.read(batches.length).then(finish);
+    return guarded(log.read(batches.length).then(finish), sentinel);
   }
 
   /**
@@ -321,10 +326,10 @@ export class TokenizerLearner implements Disposable {
   /** The discriminator's loss on images and detached reconstructions, on a tape of its own, so that it is freed at once. */
   #judge(
     pass: Pass,
-    { step, lossScale, log }: StepContext,
+    { step, lossScale, log, sentinel }: StepContext,
     use: (gradients: ReadonlyMap<Operand, Tensor>) => void,
   ): void {
-    using tape = new Tape(this.#gpu);
+    using tape = new Tape(this.#gpu, { sentinel });
     const images = {
       x: tape.constant(pass.x),
       reconstruction: tape.constant(pass.output.reconstruction),
@@ -368,6 +373,8 @@ interface StepContext {
   /** Multiplies the gradients. */
   readonly lossScale: number;
   readonly log: MetricSums;
+  /** Sees every result. */
+  readonly sentinel: Sentinel | undefined;
 }
 
 /** A batch and what the tokenizer made of it. */

@@ -6,11 +6,12 @@ import type { TransformerOptions } from "../models/transformer_options.ts";
 import { GradientAccumulator } from "../nn/accumulation.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { Adam } from "../nn/optim.ts";
+import { Sentinel } from "../nn/sentinel.ts";
 import { Tape } from "../nn/tape.ts";
 import type { Operand, Tensor } from "../nn/tensor.ts";
 import type { CheckpointEntry } from "./checkpoint.ts";
 import type { Precision } from "./config/mod.ts";
-import { assertPrecision, readScalars } from "./learner.ts";
+import { assertPrecision, guarded, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
 import { LossScaling, UNSCALED } from "./loss_scaling.ts";
 import type { OptimizerSettings } from "./schedule.ts";
@@ -29,6 +30,8 @@ export interface TransformerLearnerOptions {
   readonly pkeep?: number;
   /** Type in which activations and copies of weights are stored. Default f32. */
   readonly precision?: Precision;
+  /** Whether every result is looked at for NaN and infinity. Default false. */
+  readonly detectAnomaly?: boolean;
 }
 
 /** Settings of one step. */
@@ -82,7 +85,8 @@ export class TransformerLearner implements Disposable {
    */
   step(batches: readonly TokenSplit[], settings: TransformerStepSettings): Promise<Metrics> {
     const { scale: lossScale, finish } = this.lossScaling?.begin() ?? UNSCALED;
-    using tape = new Tape(this.#gpu, { seed: this.#options.seed, step: settings.step });
+    const sentinel = this.#options.detectAnomaly ? new Sentinel(this.#gpu) : undefined;
+    using tape = new Tape(this.#gpu, { seed: this.#options.seed, step: settings.step, sentinel });
     const { learningRate, weightDecay, clip } = settings;
     const rates = { learningRate, weightDecay, gradientScale: 1 / lossScale };
     const update = (gradients: ReadonlyMap<Operand, Tensor>): Tensor =>
@@ -92,13 +96,14 @@ export class TransformerLearner implements Disposable {
       const loss = this.#loss(tape, only);
       tape.retain(loss);
       const scalars = { loss, "gradient_norm": update(this.#gradients(tape, loss, lossScale)) };
-      return readScalars(scalars).then(finish);
+      return guarded(readScalars(scalars).then(finish), sentinel);
     }
     const losses: Record<string, Tensor> = {};
     for (const [i, batch] of batches.entries()) {
       using part = new Tape(this.#gpu, {
         seed: this.#options.seed,
         step: settings.step * batches.length + i,
+        sentinel,
       });
       const loss = this.#loss(part, batch);
       part.retain(loss);
@@ -106,10 +111,13 @@ export class TransformerLearner implements Disposable {
       this.#sums.add(this.#gradients(part, loss, lossScale), 1 / batches.length);
     }
     const norm = update(this.#sums.take(tape));
-    return readScalars({ ...losses, gradient_norm: norm }).then(({ gradient_norm, ...parts }) => ({
+    const read = readScalars({ ...losses, gradient_norm: norm }).then((
+      { gradient_norm, ...parts },
+    ) => ({
       loss: Object.values(parts).reduce((sum, value) => sum + value, 0) / batches.length,
       gradient_norm: gradient_norm!,
-    })).then(finish);
+    }));
+    return guarded(read.then(finish), sentinel);
   }
 
   /**

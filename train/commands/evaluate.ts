@@ -1,6 +1,7 @@
 /** `deno task evaluate`: the numbers that a run is judged by. @module */
 
 import { CompileAhead } from "../compile_ahead.ts";
+import { join } from "node:path";
 import { imageSize } from "../config/mod.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
@@ -10,6 +11,7 @@ import { printResult, type Reporter } from "../log.ts";
 import { ClassMeans, peakSignalToNoise, unigramCrossEntropy, unigramEntropy } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
+import { profileBatches, type ProfileRequest } from "../profile_session.ts";
 import { RunFolder } from "../run_folder.ts";
 import { takeImages } from "../tokens.ts";
 import { cacheTokens } from "../tokenize.ts";
@@ -27,6 +29,8 @@ export interface EvaluateCommand {
   readonly guidance: number;
   /** Seed of the first sample. */
   readonly seed: number;
+  /** Whether and how to profile. */
+  readonly profile: ProfileRequest | undefined;
   /** Where messages go. */
   readonly reporter: Reporter;
 }
@@ -107,13 +111,22 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   const classes = train.classNames.flatMap((_, label) =>
     new Array<number>(samplesPerClass).fill(label)
   );
+  const profile = profileBatches(gpu, command.profile, {
+    batches: Math.ceil(classes.length / BATCH_SIZE),
+    path: join(run.path, "profile-evaluation.json"),
+    say: (text) => reporter.info(text),
+  });
   const samples = await sampleImages({ gpu, transformer, tokenizer }, {
     classes,
     seeds: classes.map((_, i) => seed + i),
     guidance,
     batchSize: BATCH_SIZE,
-    onProgress: (done) => reporter.info(`${done} of ${classes.length} samples`),
+    onProgress: async (done) => {
+      reporter.info(`${done} of ${classes.length} samples`);
+      await profile?.step();
+    },
   });
+  await profile?.finish();
   const hits = means.countNearest(samples.pixels, classes);
   const share = hits / classes.length;
   const chance = 1 / train.classNames.length;

@@ -12,6 +12,7 @@ import { printResult, type Reporter } from "../log.ts";
 import { peakSignalToNoise } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
 import { openTokenizer } from "../open_models.ts";
+import { profileBatches, type ProfileRequest } from "../profile_session.ts";
 import { RunFolder } from "../run_folder.ts";
 
 /** What the command line says. */
@@ -26,6 +27,8 @@ export interface ReconstructCommand {
   readonly count: number;
   /** The picture. */
   readonly out: string | undefined;
+  /** Whether and how to profile. */
+  readonly profile: ProfileRequest | undefined;
   /** Where messages go. */
   readonly reporter: Reporter;
 }
@@ -59,11 +62,18 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   const count = images.pixels.length / (resolution * resolution * 3);
   const reconstructions = { pixels: new Float32Array(images.pixels.length), resolution };
   const batchSize = BATCH_SIZE * resolution * resolution * 3;
+  const profile = profileBatches(gpu, command.profile, {
+    batches: Math.ceil(count / BATCH_SIZE),
+    path: join(run.path, "profile-reconstruction.json"),
+    say: (text) => reporter.info(text),
+  });
   for (let start = 0; start < images.pixels.length; start += batchSize) {
     const batch = images.pixels.subarray(start, start + batchSize);
     const { pixels } = await reconstructImages({ gpu, tokenizer }, batch, resolution);
     reconstructions.pixels.set(pixels, start);
+    await profile?.step();
   }
+  await profile?.finish();
   const [before, after] = [toPictures(images), toPictures(reconstructions)];
   const rows = [];
   for (let start = 0; start < count; start += PAIRS_IN_A_ROW) {

@@ -7,6 +7,7 @@ import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { openGpu } from "../open_gpu.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
+import { profileBatches, type ProfileRequest } from "../profile_session.ts";
 import { RunFolder } from "../run_folder.ts";
 
 /** What the command line says. */
@@ -33,6 +34,8 @@ export interface SampleCommand {
   readonly batchSize: number;
   /** The picture. */
   readonly out: string | undefined;
+  /** Whether and how to profile. */
+  readonly profile: ProfileRequest | undefined;
   /** Where messages go. */
   readonly reporter: Reporter;
 }
@@ -59,6 +62,11 @@ export async function runSample(command: SampleCommand): Promise<number> {
   const labels = selectClasses(command.classes, classNames);
   const classes = labels.flatMap((label) => new Array<number>(perClass).fill(label));
   reporter.info(`sampling ${classes.length} images of ${run.path} on ${gpu.adapter.name}`);
+  const profile = profileBatches(gpu, command.profile, {
+    batches: Math.ceil(classes.length / command.batchSize),
+    path: join(run.path, "profile-sampling.json"),
+    say: (text) => reporter.info(text),
+  });
   const images = await sampleImages({ gpu, transformer, tokenizer }, {
     classes,
     seeds: classes.map((_, i) => seed + i),
@@ -67,8 +75,12 @@ export async function runSample(command: SampleCommand): Promise<number> {
     topK: command.topK,
     topP: command.topP,
     batchSize: command.batchSize,
-    onProgress: (done) => reporter.info(`${done} of ${classes.length} images`),
+    onProgress: async (done) => {
+      reporter.info(`${done} of ${classes.length} images`);
+      await profile?.step();
+    },
   });
+  await profile?.finish();
   const pictures = toPictures(images);
   const path = command.out ?? join(run.path, "samples.png");
   const rows = labels.map((label, i) => ({

@@ -18,7 +18,9 @@ import { assertPrecision } from "../learner.ts";
 import type { Reporter } from "../log.ts";
 import { writeFileAtomically } from "../files/atomic.ts";
 import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
+import { type ProfileRequest, ProfileSession, TRAINING_WARM_UP } from "../profile_session.ts";
 import { RunFolder, STAGE_NAMES, type StageName } from "../run_folder.ts";
+import { Startup } from "../startup.ts";
 import { type StageContext, trainTokenizer, trainTransformer } from "../stages.ts";
 
 /** Exit code of a process that Ctrl-C ended, as shells count. */
@@ -36,6 +38,8 @@ export interface TrainCommand {
   readonly resume: boolean;
   /** Texts `key.path=value`. */
   readonly overrides: readonly string[];
+  /** Whether and how to profile. */
+  readonly profile: ProfileRequest | undefined;
   /** Where messages go. */
   readonly reporter: Reporter;
 }
@@ -69,7 +73,24 @@ export async function runTrain(command: TrainCommand): Promise<number> {
     : "default tiles (deno task tune measures better ones)";
   reporter.info(`run ${run.path} on ${gpu.adapter.name}, ${tiles}`);
   using interruption = new Interruption(reporter);
-  const context = { gpu, run, reporter, signal: interruption.signal };
+  const { profile } = command;
+  if (profile) gpu.requireTimestamps();
+  const context = {
+    gpu,
+    run,
+    reporter,
+    signal: interruption.signal,
+    startup: new Startup(ahead),
+    ...(profile && {
+      profile: (path: string) =>
+        new ProfileSession(gpu, {
+          path: profile.out ?? path,
+          warmUp: TRAINING_WARM_UP,
+          steps: profile.steps,
+          say: (text) => reporter.info(text),
+        }),
+    }),
+  };
   let finished: boolean;
   try {
     finished = await trainStages(stages, context);

@@ -36,7 +36,7 @@ const IGNORED_TRAINER_KEYS = [
   ..."enable_model_summary gradient_clip_algorithm deterministic benchmark inference_mode".split(
     " ",
   ),
-  ..."use_distributed_sampler profiler detect_anomaly barebones plugins sync_batchnorm".split(" "),
+  ..."use_distributed_sampler profiler barebones plugins sync_batchnorm".split(" "),
   ..."reload_dataloaders_every_n_epochs default_root_dir".split(" "),
 ];
 
@@ -100,6 +100,10 @@ const trainer = object<TrainerConfig>({
     initial: 1,
   }),
   precision,
+  detectAnomaly: boolean({
+    doc: "Whether every result of every step is looked at for NaN and infinity",
+    initial: false,
+  }),
 }, {
   doc: "How long to train and how often to do what",
   ignored: Object.fromEntries(IGNORED_TRAINER_KEYS.map((key) => [key, undefined])),

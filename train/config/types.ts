@@ -35,6 +35,8 @@ export interface TrainerConfig {
   readonly accumulateGradBatches: number;
   /** Type of activations and copies of weights; with f16 the losses are scaled. */
   readonly precision: Precision;
+  /** Whether every result of every step is looked at for NaN and infinity. */
+  readonly detectAnomaly: boolean;
 }
 
 /** Which part of a data set that has no such division of its own. */

@@ -1,8 +1,7 @@
 /** The bandwidth that kernels reach at best on this adapter: several forms of a copy and of a sum, the best of each. @module */
 
-import type { Gpu } from "../kernels/gpu.ts";
-import { defineKernel, type Kernel } from "../kernels/kernel.ts";
-import { measureTime } from "./rate.ts";
+import type { Gpu } from "./gpu.ts";
+import { defineKernel, type Kernel } from "./kernel.ts";
 
 /** Billions of bytes a second. */
 export interface Bandwidth {
@@ -83,9 +82,13 @@ function readKernel(form: Form): Kernel {
  * Measures the adapter.
  *
  * @param gpu The device.
+ * @param time Measures the work that a function records, in milliseconds.
  * @returns Its best rates.
  */
-export async function measureBandwidth(gpu: Gpu): Promise<Bandwidth> {
+export async function measureBandwidth(
+  gpu: Gpu,
+  time: (record: () => void) => Promise<number>,
+): Promise<Bandwidth> {
   const bytes = Math.min(
     gpu.adapter.software ? SOFTWARE_BYTES : GPU_BYTES,
     2 ** Math.floor(Math.log2(gpu.maxBindingBytes)),
@@ -97,9 +100,8 @@ export async function measureBandwidth(gpu: Gpu): Promise<Bandwidth> {
     for (const form of FORMS) {
       const kernel = make(form);
       const groups = bytes / 16 / form.lanes / form.each;
-      const { ms } = await measureTime(
-        gpu,
-        () => gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] }),
+      const ms = await time(() =>
+        gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] })
       );
       rate = Math.max(rate, moved(form) / 1e6 / ms);
     }

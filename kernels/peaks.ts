@@ -1,9 +1,8 @@
 /** What the adapter reaches at best: multiply-adds in registers, copies, reads. @module */
 
-import type { Gpu } from "../kernels/gpu.ts";
-import { defineKernel, type Kernel } from "../kernels/kernel.ts";
+import type { Gpu } from "./gpu.ts";
+import { defineKernel, type Kernel } from "./kernel.ts";
 import { measureBandwidth } from "./bandwidth.ts";
-import { measureTime } from "./rate.ts";
 
 /** The rates that kernels are measured against. */
 export interface Peaks {
@@ -61,19 +60,23 @@ fn run(@builtin(global_invocation_id) id: vec3u) {
   );
 }
 
-async function measureMultiplyAdds(gpu: Gpu): Promise<number> {
+/** Measures the work that a function records, in milliseconds. */
+type Stopwatch = (record: () => void) => Promise<number>;
+
+async function measureMultiplyAdds(gpu: Gpu, time: Stopwatch): Promise<number> {
   const lanes = LANES[gpu.adapter.software ? "software" : "gpu"];
   const y = gpu.acquire(16 * lanes);
   let best = 0;
   for (const form of FORMS) {
     const iterations = STEPS / form.unrolled;
     const kernel = multiplyAdds(form);
-    const { ms } = await measureTime(gpu, () =>
+    const ms = await time(() =>
       gpu.run(kernel, "run", {
         buffers: { y },
         params: { factor: 0.5, iterations },
         workgroups: [lanes / gpu.threads],
-      }));
+      })
+    );
     const width = form.type === "f32" ? 1 : 4;
     best = Math.max(best, 2 * lanes * width * form.count * STEPS / 1e6 / ms);
   }
@@ -85,10 +88,14 @@ async function measureMultiplyAdds(gpu: Gpu): Promise<number> {
  * Measures the adapter.
  *
  * @param gpu The device.
+ * @param time Measures the work that a function records, in milliseconds.
  * @returns Its best rates, each over several forms of kernels.
  */
-export async function measurePeaks(gpu: Gpu): Promise<Peaks> {
-  const gflops = await measureMultiplyAdds(gpu);
-  const { copy, read } = await measureBandwidth(gpu);
+export async function measurePeaks(
+  gpu: Gpu,
+  time: (record: () => void) => Promise<number>,
+): Promise<Peaks> {
+  const gflops = await measureMultiplyAdds(gpu, time);
+  const { copy, read } = await measureBandwidth(gpu, time);
   return { gflops, gigabytes: copy, readGigabytes: read };
 }

@@ -4,6 +4,7 @@ import { assertEquals, assertRejects } from "@std/assert";
 import { countingSignal, ignoreFiles } from "../tests/tiny_run.ts";
 import { RunLog } from "./log.ts";
 import {
+  AnomalyError,
   type LoopOptions,
   type Metrics,
   NonFiniteError,
@@ -159,6 +160,34 @@ Deno.test({
         NonFiniteError,
         "no checkpoint was written yet",
       );
+    }),
+});
+
+Deno.test({
+  name: "runLoop() stops at an anomaly with its op, and tells about first and every step",
+  ignore: ignoreFiles,
+  fn: () =>
+    inFolder(async (run, folder) => {
+      const stage = new CountingStage((step) =>
+        step === 3 ? Promise.reject(new AnomalyError("softmax")) : Promise.resolve({ loss: step })
+      );
+      let idleMs = 0;
+      const calls: string[] = [];
+      const error = await assertRejects(
+        () =>
+          run(stage, {
+            idleMs: () => idleMs++,
+            onFirstStep: () => calls.push("first"),
+            onStep: () => Promise.resolve(void calls.push("step")),
+          }),
+        NonFiniteError,
+        "found NaN or infinity in softmax of step 4",
+      );
+      assertEquals(error.operation, "softmax");
+      assertEquals(calls, ["first", "step", "step", "step"]);
+      const lines = logOf(folder);
+      assertEquals(lines.at(-1), { step: 4, event: "not finite", operation: "softmax" });
+      assertEquals(lines.slice(0, -1).map(({ gpuIdleMs }) => gpuIdleMs), [undefined, 1, 1]);
     }),
 });
 

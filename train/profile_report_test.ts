@@ -23,7 +23,7 @@ const PROFILE: Profile = {
     readBytes: 0,
   },
 };
-const CONTEXT = { adapter: "test", peaks: { gflops: 8, gigabytes: 4 }, steps: 1 };
+const CONTEXT = { adapter: "test", peaks: { gflops: 8, gigabytes: 4, readGigabytes: 5 }, steps: 1 };
 
 Deno.test("profileTable() adds up the dispatches of an entry point and compares with the peaks", () => {
   assertEquals(

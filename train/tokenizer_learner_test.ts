@@ -1,12 +1,13 @@
 /** Tests of a step of stage I: micro-batches, steps that are not finite, options of the losses, names. @module */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import officialKeys from "../tests/golden/keys_tokenizer_16384.json" with { type: "json" };
 import type { Gpu } from "../kernels/gpu.ts";
 import { assertClose, type Tolerance } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { asTokenizer, parseConfig, resolveConfig } from "./config/mod.ts";
 import { readEntries, TINY_TOKENIZER } from "../tests/tiny_run.ts";
+import { AnomalyError } from "./loop.ts";
 import { averageName, type ImageBatch, TokenizerLearner } from "./tokenizer_learner.ts";
 
 /** Halves of equal gradients are added instead of one gradient. */
@@ -28,6 +29,7 @@ function open(gpu: Gpu, ...overrides: string[]): TokenizerLearner {
     loss: { ...lossconfig.params, useEntropyLoss },
     emaDecay: useEma ? emaDecay : null,
     seed: 1,
+    detectAnomaly: config.trainer.detectAnomaly,
   });
 }
 
@@ -85,6 +87,30 @@ gpuTest(
       else assert(after[name]!.every(Number.isFinite), name);
     }
     assertEquals(await learner.locateNonFinite([bad], settings), "conv2d");
+  },
+);
+
+gpuTest(
+  "TokenizerLearner.step() with detectAnomaly fails with the op, and changes no finite step",
+  async (gpu) => {
+    using plain = open(gpu, "model.lossconfig.disc_start=0");
+    using watched = open(gpu, "model.lossconfig.disc_start=0", "trainer.detect_anomaly=true");
+    const batches = [images("a")];
+    assertEquals(await watched.step(batches, SETTINGS), await plain.step(batches, SETTINGS));
+    const halves = [images("a"), images("b")];
+    const settings = { ...SETTINGS, step: 1 };
+    assertEquals(await watched.step(halves, settings), await plain.step(halves, settings));
+    assertEquals(await readAll(watched), await readAll(plain));
+    const bad = images("b");
+    bad.images[5] = Infinity;
+    for (const found of [[bad], [images("a"), bad]]) {
+      using learner = open(gpu, "trainer.detect_anomaly=true");
+      const error = await assertRejects(
+        () => learner.step(found, { ...SETTINGS, step: 2 }),
+        AnomalyError,
+      );
+      assertEquals(error.operation, "conv2d");
+    }
   },
 );
 

@@ -1,11 +1,12 @@
 /** Tests of a step of stage II: micro-batches, and steps that are not finite. @module */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
 import { hashedPermutation } from "../models/hash.ts";
 import { assertClose, type Tolerance } from "../tests/close.ts";
 import { gpuTest } from "../tests/op_case.ts";
 import { readEntries } from "../tests/tiny_run.ts";
 import type { TokenSplit } from "./tokens.ts";
+import { AnomalyError } from "./loop.ts";
 import { TransformerLearner } from "./transformer_learner.ts";
 
 /** Sums over four and over two images differ in their order. */
@@ -82,6 +83,24 @@ gpuTest(
       false,
     ]);
     assertEquals(await readAll(learner), before);
-    assertEquals(await learner.locateNonFinite(batches, { ...SETTINGS, step: 1 }), "rmsNorm");
+    assertEquals(
+      await learner.locateNonFinite(batches, { ...SETTINGS, step: 1 }),
+      "modulatedRmsNorm",
+    );
   },
 );
+
+gpuTest("TransformerLearner.step() with detectAnomaly fails with the op", async (gpu) => {
+  using learner = new TransformerLearner(gpu, { ...OPTIONS, detectAnomaly: true });
+  await learner.step([images(0, 2)], SETTINGS);
+  const parameters = new Map(learner.transformer.namedParameters());
+  const norm = parameters.get("blocks.0.ffn_norm.weight")!;
+  norm.write(new Float32Array(norm.size).fill(NaN));
+  for (const batches of [[images(2, 2)], [images(0, 2), images(2, 2)]]) {
+    const error = await assertRejects(
+      () => learner.step(batches, { ...SETTINGS, step: 1 }),
+      AnomalyError,
+    );
+    assertEquals(error.operation, "modulatedRmsNorm");
+  }
+});

@@ -53,6 +53,8 @@ test("train refuses configurations and data that cannot be, and leaves no run be
     [["ckpt_path=none.safetensors"], "Cannot read none.safetensors: no such file or folder"],
     [["model.ckpt_path=none.safetensors"], "Cannot read none.safetensors: no such file or folder"],
     [["model.lossconfig.vgg_weights=none", "model.lossconfig.vgg_width=1"], "Cannot read none: no"],
+    [["--profile-steps", "2"], "Cannot read --profile-steps: expected --profile beside it"],
+    [["--profile", "--profile-steps", "0"], "Cannot read --profile-steps: expected a whole number"],
     [["--config", `${folder}/none.yaml`], `Cannot read config ${folder}/none.yaml: no such file`],
     [["--config", `${folder}/bad.yaml`], `Cannot read config ${folder}/bad.yaml: expected YAML`],
     [

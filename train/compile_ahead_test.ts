@@ -39,12 +39,20 @@ Deno.test({
       assertEquals(ahead.note(description("first", 2)), true);
       assertEquals(ahead.note({ ...description("second"), source: "other" }), true);
       assertEquals(ahead.counts, { pipelines: 3, compiled: 2 });
-      const first = startup.firstStep(7.25);
+      const first = startup.firstStep(7.25, 9.5);
       assertEquals(first, {
-        record: { event: "first step", seconds: 7.25, pipelines: 3, compiled: 2, start: "cold" },
-        text: "first step after 7.3 s: cold start, 2 of 3 pipelines compiled",
+        record: {
+          event: "first step",
+          seconds: 7.25,
+          processorSeconds: 9.5,
+          pipelines: 3,
+          compiled: 2,
+          start: "cold",
+        },
+        text:
+          "first step after 7.3 s (9.5 s of processor time): cold start, 2 of 3 pipelines compiled",
       });
-      assertEquals(startup.firstStep(8), undefined, "only the first of the process");
+      assertEquals(startup.firstStep(8, 9), undefined, "only the first of the process");
       using other = new CompileAhead({ folder, helpers: 0 });
       other.begin({ ...ADAPTER, name: "another" });
       other.note(description("first"));
@@ -59,8 +67,8 @@ Deno.test("CompileAhead counts alone where no cache is known, and on adapters th
   assertEquals(ahead.note(description("first")), false);
   assertEquals([ahead.hasCache, ahead.counts.pipelines], [false, 1]);
   assertEquals(
-    new Startup(ahead).firstStep(2)?.text,
-    "first step after 2.0 s, 1 pipelines",
+    new Startup(ahead).firstStep(2, 3)?.text,
+    "first step after 2.0 s (3.0 s of processor time), 1 pipelines",
   );
 });
 

@@ -9,6 +9,7 @@
  */
 
 export * from "./checkpoint.ts";
+export * from "./compile_ahead.ts";
 export * from "./config/mod.ts";
 export * from "./data/dataset.ts";
 export * from "./data/folder.ts";
@@ -28,10 +29,14 @@ export * from "./loss_scaling.ts";
 export * from "./measures.ts";
 export * from "./open_gpu.ts";
 export * from "./open_models.ts";
+export * from "./profile_report.ts";
+export * from "./profile_session.ts";
 export * from "./progress.ts";
 export * from "./run_folder.ts";
 export * from "./schedule.ts";
 export * from "./stages.ts";
+export * from "./startup.ts";
+export * from "./step_clock.ts";
 export * from "./tokenize.ts";
 export * from "./tokenizer_learner.ts";
 export * from "./tokenizer_losses.ts";

@@ -19,16 +19,16 @@ export function memoryBudgetBytes(): number {
 /**
  * Opens the default adapter.
  *
- * @param ahead Compiles pipelines ahead of their first run.
+ * @param ahead Compiles pipelines ahead of their first run; none by default.
  * @returns The device; dispose it. Nothing is measured here: without a file of measured tiles, the shipped defaults serve.
  * @throws {GpuError} If there is no adapter.
  */
-export async function openGpu(ahead: CompileAhead): Promise<Gpu> {
+export async function openGpu(ahead?: CompileAhead): Promise<Gpu> {
   const gpu = await Gpu.open({
     byteBudget: memoryBudgetBytes(),
-    onPipeline: (description) => ahead.note(description),
+    ...(ahead && { onPipeline: (description) => ahead.note(description) }),
   });
-  ahead.begin(gpu.adapter);
+  ahead?.begin(gpu.adapter);
   gpu.tiles.load(await readTiles(await tileFile(gpu.adapter)) ?? []);
   return gpu;
 }

@@ -1,5 +1,6 @@
 /** The two stages of a run, each from configuration to last checkpoint. @module */
 
+import { cpuUsage } from "node:process";
 import type { Gpu } from "../kernels/gpu.ts";
 import {
   completeTransformer,
@@ -44,8 +45,8 @@ export interface StageContext {
   readonly signal: AbortSignal;
   /** Reports the first step of the process. */
   readonly startup?: Startup;
-  /** Opens a profile of a stage's steps, written to a file. */
-  readonly profile?: (path: string) => ProfileSession;
+  /** Opens a profile of a stage's steps. */
+  readonly profile?: (folder: StageFolder) => ProfileSession;
 }
 
 /** A stage that a loop can drive and a checkpoint can restore. */
@@ -229,12 +230,12 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
     startStep,
     writeLine: (line) => reporter.info(line),
   });
-  const profile = options.profile?.(folder.profileFile);
+  const profile = options.profile?.(folder);
   try {
     const done = await runLoop(stage, {
       idleMs: () => gpu.stats().idleMs,
       onFirstStep: () => {
-        const first = options.startup?.firstStep(performance.now() / 1000);
+        const first = options.startup?.firstStep(performance.now() / 1000, processorSeconds());
         if (!first) return;
         log.write(first.record);
         progress.say(first.text);
@@ -257,6 +258,11 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
   } finally {
     await progress.stop();
   }
+}
+
+function processorSeconds(): number {
+  const { user, system } = cpuUsage();
+  return (user + system) / 1e6;
 }
 
 /** The checkpoint to continue from: the stage's newest, or the one that the configuration names. */

@@ -21,15 +21,21 @@ export class Startup {
    * Notes that a stage's first step is done.
    *
    * @param seconds Time since the start of the process.
+   * @param processorSeconds Time that its threads have computed, whatever else the machine did.
    * @returns A line for the log and one to say, at the first call; undefined later.
    */
-  firstStep(seconds: number): { record: LogRecord; text: string } | undefined {
+  firstStep(
+    seconds: number,
+    processorSeconds: number,
+  ): { record: LogRecord; text: string } | undefined {
     const { pipelines, compiled } = this.#ahead.counts;
     this.#ahead.settle();
     if (this.#done) return undefined;
     this.#done = true;
-    const record = { event: "first step", seconds, pipelines };
-    const text = `first step after ${seconds.toFixed(1)} s`;
+    const record = { event: "first step", seconds, processorSeconds, pipelines };
+    const text = `first step after ${seconds.toFixed(1)} s (${
+      processorSeconds.toFixed(1)
+    } s of processor time)`;
     if (!this.#ahead.hasCache) return { record, text: `${text}, ${pipelines} pipelines` };
     const start = compiled > 0 ? "cold" : "warm";
     return {

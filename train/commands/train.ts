@@ -19,7 +19,7 @@ import type { Reporter } from "../log.ts";
 import { writeFileAtomically } from "../files/atomic.ts";
 import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
 import { type ProfileRequest, ProfileSession, TRAINING_WARM_UP } from "../profile_session.ts";
-import { RunFolder, STAGE_NAMES, type StageName } from "../run_folder.ts";
+import { RunFolder, STAGE_NAMES, type StageFolder, type StageName } from "../run_folder.ts";
 import { Startup } from "../startup.ts";
 import { type StageContext, trainTokenizer, trainTransformer } from "../stages.ts";
 
@@ -63,18 +63,23 @@ export async function runTrain(command: TrainCommand): Promise<number> {
   for (const loaded of Object.values(stages)) {
     for (const warning of loaded.warnings) reporter.warn(warning);
   }
+  const { profile } = command;
+  if (profile?.out !== undefined && Object.keys(stages).length > 1) {
+    throw new UserError(
+      "Cannot profile two stages into one file: expected --config or no --profile-out, found two stages",
+    );
+  }
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
   // Both stages at once: the second must not fail after hours of the first.
   for (const { config } of Object.values(stages)) assertPrecision(gpu, config.trainer.precision);
+  if (profile) gpu.requireTimestamps();
   const run = resumed ?? await openRun(command, stages);
   const tiles = gpu.tiles.measured > 0
     ? `${gpu.tiles.measured} measured tiles`
     : "default tiles (deno task tune measures better ones)";
   reporter.info(`run ${run.path} on ${gpu.adapter.name}, ${tiles}`);
   using interruption = new Interruption(reporter);
-  const { profile } = command;
-  if (profile) gpu.requireTimestamps();
   const context = {
     gpu,
     run,
@@ -82,9 +87,9 @@ export async function runTrain(command: TrainCommand): Promise<number> {
     signal: interruption.signal,
     startup: new Startup(ahead),
     ...(profile && {
-      profile: (path: string) =>
+      profile: (folder: StageFolder) =>
         new ProfileSession(gpu, {
-          path: profile.out ?? path,
+          path: profile.out ?? folder.profileFile,
           warmUp: TRAINING_WARM_UP,
           steps: profile.steps,
           say: (text) => reporter.info(text),

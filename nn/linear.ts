@@ -1,6 +1,7 @@
 /** The affine map of the last axis, and the module that owns its weight. @module */
 
 import { biasGradient } from "../kernels/bias_gradient.ts";
+import { gemv, servesGemv } from "../kernels/gemv.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { type Initializer, Module, type ModuleContext } from "./module.ts";
 import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
@@ -46,17 +47,29 @@ export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition
   const { storage: w } = tape.narrow(weight, x.dtype);
   const y = tape.alloc([...x.shape.slice(0, -1), outputs], x.dtype);
   if (residual) assertShape(residual, y.shape, "linear() residual");
-  matmul(gpu, {
-    a: { slice: x.storage },
-    b: { slice: w },
-    c: { slice: y.storage },
-    rows,
-    columns: outputs,
-    inner: inputs,
-    transposeB: true,
+  const fewRows = {
+    x: x.storage,
+    weight: w,
     bias: bias?.storage,
-    residual: residual?.storage,
-  });
+    y: y.storage,
+    rows,
+    inputs,
+    outputs,
+  };
+  if (!residual && servesGemv(gpu, fewRows)) gemv(gpu, fewRows);
+  else {
+    matmul(gpu, {
+      a: { slice: x.storage },
+      b: { slice: w },
+      c: { slice: y.storage },
+      rows,
+      columns: outputs,
+      inner: inputs,
+      transposeB: true,
+      bias: bias?.storage,
+      residual: residual?.storage,
+    });
+  }
   const inputsOf = [x, weight, ...(bias ? [bias] : []), ...(residual ? [residual] : [])];
   return tape.record("linear", y, inputsOf, (dy, needs) => {
     let dx, dweight, dbias: Tensor | undefined;

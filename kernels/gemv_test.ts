@@ -1,0 +1,150 @@
+import { assertEquals } from "@std/assert";
+import { assertClose, REDUCTION, type Tolerance } from "../tests/close.ts";
+import { gpuTest, randomNumbers } from "../tests/op_case.ts";
+import { gemv, type GemvOptions, servesGemv } from "./gemv.ts";
+import { Gpu } from "./gpu.ts";
+import type { Slice } from "./slice.ts";
+
+interface Sizes {
+  rows: number;
+  inputs: number;
+  outputs: number;
+}
+
+/** Rows of every register kernel and two dispatches of rows; inputs of one and of several slices; outputs around a workgroup's. */
+const SIZES: Sizes[] = [
+  { rows: 1, inputs: 64, outputs: 1 },
+  { rows: 1, inputs: 1152, outputs: 130 },
+  { rows: 2, inputs: 192, outputs: 257 },
+  { rows: 2, inputs: 704, outputs: 5 },
+  { rows: 3, inputs: 128, outputs: 67 },
+  { rows: 4, inputs: 320, outputs: 12 },
+  { rows: 7, inputs: 64, outputs: 9 },
+];
+
+interface Data {
+  x: Float32Array;
+  weight: Float32Array;
+  bias: Float32Array;
+}
+
+function dataOf({ rows, inputs, outputs }: Sizes): Data {
+  return {
+    x: randomNumbers(rows * inputs, "x"),
+    // Rounded to f16, so that both types hold the same numbers; and some that an f16 holds without its leading bit.
+    weight: Float32Array.from(
+      Float16Array.from(
+        randomNumbers(outputs * inputs, "weight"),
+        (value, i) => i % 11 === 0 ? value * 2 ** -20 : value / Math.sqrt(inputs),
+      ),
+    ),
+    bias: randomNumbers(outputs, "bias"),
+  };
+}
+
+function reference({ rows, inputs, outputs }: Sizes, data: Data, biased: boolean): Float64Array {
+  const y = new Float64Array(rows * outputs);
+  for (let at = 0; at < y.length; at++) {
+    const row = Math.floor(at / outputs);
+    const output = at % outputs;
+    let sum = biased ? data.bias[output]! : 0;
+    for (let k = 0; k < inputs; k++) {
+      sum += data.x[row * inputs + k]! * data.weight[output * inputs + k]!;
+    }
+    y[at] = sum;
+  }
+  return y;
+}
+
+async function product(
+  gpu: Gpu,
+  sizes: Sizes,
+  data: Data,
+  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean },
+): Promise<Float32Array> {
+  const upload = (values: Float32Array | Float16Array): Slice => {
+    const slice = gpu.acquire(values.byteLength);
+    gpu.upload(slice, values);
+    return slice;
+  };
+  const { half, biased, variant } = options;
+  const x = upload(data.x);
+  const weight = {
+    ...upload(half ? Float16Array.from(data.weight) : data.weight),
+    half,
+  };
+  const bias = upload(data.bias);
+  const y = upload(new Float32Array(sizes.rows * sizes.outputs).fill(NaN));
+  const operands = {
+    ...sizes,
+    x,
+    weight,
+    y,
+    ...biased ? { bias } : {},
+    ...variant ? { variant } : {},
+  };
+  assertEquals(servesGemv(gpu, operands), true);
+  gemv(gpu, operands);
+  const [bytes] = await gpu.read([y]);
+  for (const slice of [x, weight, bias, y]) gpu.release(slice);
+  return new Float32Array(bytes!);
+}
+
+for (const variant of ["registers", "workgroup"] as const) {
+  for (const half of [false, true]) {
+    gpuTest(
+      `gemv() in ${variant} with weights in ${half ? "f16" : "f32"}: equals the reference`,
+      async (gpu) => {
+        if (half && !gpu.features.has("shader-f16")) return;
+        using limited = await Gpu.open({ maxBindingBytes: 2 ** 14 });
+        for (const [i, sizes] of SIZES.entries()) {
+          const data = dataOf(sizes);
+          const biased = i % 2 === 0;
+          const expected = reference(sizes, data, biased);
+          const what = JSON.stringify(sizes);
+          const options = { variant, half, biased };
+          assertClose(await product(gpu, sizes, data, options), expected, REDUCTION, what);
+          if (sizes.inputs > 1000) continue;
+          const parts = await product(limited, sizes, data, options);
+          assertClose(parts, expected, REDUCTION, `${what} in parts`);
+        }
+      },
+    );
+  }
+}
+
+/** Sums of products up to 65504 in f32 round to parts of the greatest of them. */
+const LARGE: Tolerance = { relative: 1e-6, absolute: 0.05 };
+
+gpuTest(
+  "gemv() takes the greatest and the smallest f16 weights, and infinite ones",
+  async (gpu) => {
+    if (!gpu.features.has("shader-f16")) return;
+    const sizes = { rows: 2, inputs: 64, outputs: 3 };
+    const data = dataOf(sizes);
+    data.x.fill(1);
+    data.weight.set([65504, -65504, 2 ** -24, -(2 ** -24), 0, 1, -1, 6.1e-5]);
+    data.weight.set([Infinity], 64);
+    const expected = reference(sizes, data, false);
+    for (const variant of ["registers", "workgroup"] as const) {
+      const y = await product(gpu, sizes, data, { variant, half: true, biased: false });
+      assertEquals([y[1], y[4]], [Infinity, Infinity]);
+      assertClose(
+        [y[0]!, y[2]!, y[3]!],
+        [expected[0]!, expected[2]!, expected[3]!],
+        LARGE,
+        variant,
+      );
+    }
+  },
+);
+
+gpuTest("servesGemv() leaves many rows, odd inputs and f16 rows to tiles", (gpu) => {
+  const slice = gpu.acquire(2 ** 16);
+  const operands = { x: slice, weight: slice, y: slice, rows: 2, inputs: 64, outputs: 4 };
+  assertEquals(servesGemv(gpu, operands), true);
+  assertEquals(servesGemv(gpu, { ...operands, rows: 9 }), false);
+  assertEquals(servesGemv(gpu, { ...operands, inputs: 66 }), false);
+  assertEquals(servesGemv(gpu, { ...operands, x: { ...slice, half: true } }), false);
+  gpu.release(slice);
+});

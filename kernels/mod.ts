@@ -43,6 +43,7 @@ export * from "./finite.ts";
 export { gemv, type GemvOptions, servesGemv } from "./gemv.ts";
 export * from "./group_norm.ts";
 export * from "./head_loss.ts";
+export * from "./kv_cache.ts";
 export { matmul, type MatmulOptions, type MatrixOperand } from "./matmul.ts";
 export { type AdapterClass, adapterClass, tileCandidates, tileFor } from "./matmul_choice.ts";
 export type { ProductShape, Tile } from "./matmul_tile.ts";

@@ -4,7 +4,7 @@ import { attention } from "../nn/attention.ts";
 import { addGated, addVector, mulVector } from "../nn/broadcast.ts";
 import { cast } from "../nn/cast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
-import { appendHeads, type KvCache } from "../nn/kv_cache.ts";
+import { cachedAttention, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
@@ -31,9 +31,9 @@ export interface BlockContext {
 
 /** Where a block finds the keys and values of earlier tokens. */
 export interface CachedContext extends BlockContext {
-  /** Keys and values of this block; those of the new tokens are appended. */
+  /** Keys and values of this block; those of the new token are appended. */
   cache: KvCache;
-  /** Position of the first new token. */
+  /** Position of the new token. */
   position: number;
 }
 
@@ -112,13 +112,7 @@ export class TransformerAttention extends Module {
     const qkv = this.wqkv.forward(x);
     let mixed: Tensor;
     if ("cache" in context) {
-      const { cache, position, table } = context;
-      const query = appendHeads(qkv, table, { heads, cache, firstPosition: position });
-      mixed = attention(query, cache.key, cache.value, {
-        causal: tokens > 1,
-        diagonal: position,
-        keys: position + tokens,
-      });
+      mixed = cachedAttention(qkv, { ...context, heads });
     } else {
       const { query, key, value } = splitHeads(qkv, context.table, { heads, kvHeads });
       const rate = context.training ? attnDropoutP : 0;

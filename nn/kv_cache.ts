@@ -1,9 +1,15 @@
 /** Keys and values of earlier tokens, so that a transformer can go on one token at a time. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { splitFusedHeads } from "../kernels/rotary.ts";
-import { viewOf } from "./rotary.ts";
-import { dims, type Operand, Parameter, type Tensor } from "./tensor.ts";
+import { appendToCache, attendToCache } from "../kernels/kv_cache.ts";
+import {
+  assertShape,
+  type DataType,
+  dims,
+  type Operand,
+  Parameter,
+  type Tensor,
+} from "./tensor.ts";
 
 /** Sizes of a {@linkcode KvCache}. */
 export interface KvCacheOptions {
@@ -15,6 +21,8 @@ export interface KvCacheOptions {
   kvHeads: number;
   /** Elements a head. */
   headDim: number;
+  /** Element type. Default f32; f16 needs half the memory and rounds keys and values to 11 bits. */
+  dtype?: Exclude<DataType, "u32">;
 }
 
 /** Keys and values of one attention layer. It owns its buffers until it is disposed. */
@@ -28,12 +36,12 @@ export class KvCache implements Disposable {
    * Makes an empty cache.
    *
    * @param gpu The device.
-   * @param options Sizes.
+   * @param options Sizes and element type.
    */
   constructor(gpu: Gpu, options: KvCacheOptions) {
-    const { batch, tokens, kvHeads, headDim } = options;
+    const { batch, tokens, kvHeads, headDim, dtype = "f32" } = options;
     const shape = [batch, tokens, kvHeads, headDim];
-    const settings = { trainable: false, purpose: "a cache of keys and values" };
+    const settings = { dtype, trainable: false, purpose: "a cache of keys and values" };
     this.key = new Parameter(gpu, shape, settings);
     this.value = new Parameter(gpu, shape, settings);
   }
@@ -45,63 +53,64 @@ export class KvCache implements Disposable {
   }
 }
 
-/** Options of {@linkcode appendHeads}. */
-export interface AppendHeadsOptions {
+/** Options of {@linkcode cachedAttention}. */
+export interface CachedAttentionOptions {
+  /** (positions, headDim / 2, 2): cosine and sine of the rotary embedding. */
+  table: Operand;
   /** Query heads. */
   heads: number;
-  /** Where keys and values go. */
+  /** Where key and value go, and the earlier ones are. */
   cache: KvCache;
-  /** Position of the first token: in the table, and in the cache. */
-  firstPosition: number;
+  /** Position of the new token: in the table, and in the cache. */
+  position: number;
 }
 
 /**
- * Like `splitHeads`, but keys and values go into a cache. Not differentiable.
+ * Appends one token an image to a cache and lets it attend to all tokens up to itself. Not differentiable.
  *
- * @param qkv (batch, tokens, (heads + 2 kvHeads) · headDim).
- * @param table (positions, headDim / 2, 2): cosine and sine.
- * @param options Heads, cache and position.
- * @returns Turned queries (batch, tokens, heads, headDim).
- * @throws {TypeError} If the tape records, or a shape does not fit.
- * @throws {RangeError} If the cache or the table has no room for the tokens.
+ * @param qkv (batch, 1, (heads + 2 kvHeads) · headDim), f32: [query | key | value], not yet turned.
+ * @param options Table, heads, cache and position.
+ * @returns (batch, 1, heads · headDim), f32.
+ * @throws {TypeError} If the tape records, or a shape or type does not fit.
+ * @throws {RangeError} If the cache or the table has no room for the token.
  */
-export function appendHeads(qkv: Tensor, table: Operand, options: AppendHeadsOptions): Tensor {
+export function cachedAttention(qkv: Tensor, options: CachedAttentionOptions): Tensor {
   const { tape } = qkv;
   if (tape.recording) {
     throw new TypeError("Cannot append to a cache: expected a tape that does not record");
   }
-  const { heads, cache, firstPosition } = options;
-  const { batch, tokens, columns } = dims(qkv, "batch tokens columns", "appendHeads()");
-  const [rows, room, kvHeads, headDim] = cache.key.shape as [number, number, number, number];
-  if (rows !== batch || columns !== (heads + 2 * kvHeads) * headDim) {
+  const { table, heads, cache, position } = options;
+  const { positions, pairs } = dims(table, "positions pairs parts", "cachedAttention() table");
+  const [batch, room, kvHeads, headDim] = cache.key.shape as [number, number, number, number];
+  assertShape(qkv, [batch, 1, (heads + 2 * kvHeads) * headDim], "cachedAttention() qkv");
+  assertShape(table, [positions, headDim / 2, 2], "cachedAttention() table");
+  if (qkv.dtype !== "f32" || heads % kvHeads !== 0 || pairs % 2 !== 0) {
     throw new TypeError(
-      `Cannot append to a cache: expected shape [${rows}, tokens, ${
-        (heads + 2 * kvHeads) * headDim
-      }], found [${qkv.shape}]`,
+      `Cannot append to a cache: expected f32 and heads of a multiple of 4 elements, as many as divide evenly among ${kvHeads}, found ${qkv.dtype} and ${heads} heads of ${headDim}`,
     );
   }
-  const end = firstPosition + tokens;
-  if (end > room || end > table.shape[0]!) {
+  if (position >= room || position >= positions) {
     throw new RangeError(
-      `Cannot append to a cache: expected at most ${
-        Math.min(room, table.shape[0]!)
-      } tokens, found ${end}`,
+      `Cannot append to a cache: expected at most ${Math.min(room, positions)} tokens, found ${
+        position + 1
+      }`,
     );
   }
-  const query = tape.alloc([batch, tokens, heads, headDim], qkv.dtype);
-  splitFusedHeads(tape.gpu, {
+  const query = tape.alloc([batch, 1, heads * headDim]);
+  const mixed = tape.alloc(query.shape);
+  const operands = {
     batch,
-    tokens,
-    headDim,
     heads,
     kvHeads,
-    rows: qkv.storage,
-    parts: [
-      viewOf(query),
-      viewOf(cache.key, firstPosition),
-      viewOf(cache.value, firstPosition),
-    ],
-    rotation: { table: table.storage, firstPosition, direction: 1 },
-  });
-  return query;
+    headDim,
+    room,
+    position,
+    query: query.storage,
+    key: cache.key.storage,
+    value: cache.value.storage,
+  };
+  appendToCache(tape.gpu, { ...operands, qkv: qkv.storage, table: table.storage });
+  attendToCache(tape.gpu, { ...operands, mixed: mixed.storage });
+  tape.release(query);
+  return mixed;
 }

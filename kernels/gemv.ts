@@ -13,9 +13,8 @@ const kernel = defineKernel("gemv", common, source);
 const MOST_ROWS = 8;
 /** Rows of one dispatch. */
 const ROWS_EACH = 4;
-/** Numbers of x that a lane keeps: more make longer texts, fewer more sums to be added up. */
-const KEPT_NUMBERS = 256;
-const MOST_KEPT_OF_A_ROW = 128;
+/** Most numbers of a row that a lane keeps: more make longer texts, fewer more sums to be added up. */
+const MOST_KEPT = 64;
 /** Outputs that a workgroup of a software adapter walks over: x is loaded once for them. */
 const OUTPUTS_EACH = 128;
 
@@ -74,7 +73,10 @@ export function gemv(gpu: Gpu, options: GemvOptions): void {
   const launch = variant === "registers" ? inRegisters : inWorkgroups;
   for (let first = 0; first < rows; first += ROWS_EACH) {
     const count = Math.min(ROWS_EACH, rows - first);
-    const rowBytes = [elementBytes(weight) * inputs, 4 * sumsOf(options, count)];
+    const rowBytes = [
+      elementBytes(weight) * inputs,
+      4 * sumsOfRows(count) * inputs / laneLength(options),
+    ];
     const ranges = splitRows(gpu, outputs, { rowBytes, operation: "gemv.multiply" });
     for (const range of ranges) launch(gpu, options, { rows: { start: first, count }, range });
   }
@@ -84,25 +86,18 @@ function variantFor(gpu: Gpu): "registers" | "workgroup" {
   return gpu.adapter.software ? "registers" : "workgroup";
 }
 
-/** Rows of a register kernel: those that there are not repeat others. */
-function registerRows(count: number): 1 | 2 | 4 {
-  return count === 1 ? 1 : count === 2 ? 2 : 4;
+/** Numbers that a lane leaves for an output: vectors have 1, 2 or 4. */
+function sumsOfRows(rows: number): 1 | 2 | 4 {
+  return rows === 1 ? 1 : rows === 2 ? 2 : 4;
 }
 
-/** Consecutive inputs of a lane: the most that divide the inputs evenly, in whole loads. */
-function laneLength({ inputs, weight }: GemvOptions, rows: number): number {
+/** Consecutive inputs of a lane: the most that divide the inputs evenly, in whole loads; whatever the rows, so that sums are the same. */
+function laneLength({ inputs, weight }: GemvOptions): number {
   const unit = 16 / elementBytes(weight);
   const units = inputs / GEMV_LANES / unit;
-  const most = Math.min(MOST_KEPT_OF_A_ROW, KEPT_NUMBERS / rows) / unit;
-  let length = Math.min(units, most);
+  let length = Math.min(units, MOST_KEPT / unit);
   while (units % length !== 0) length--;
   return length * unit;
-}
-
-/** Sums that the lanes leave for each output, over `count` rows. */
-function sumsOf(options: GemvOptions, count: number): number {
-  const rows = registerRows(count);
-  return rows * options.inputs / laneLength(options, rows);
 }
 
 /** A part of a product. */
@@ -115,11 +110,11 @@ interface GemvPart {
 
 function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): void {
   const { x, weight, inputs } = options;
-  const form = registerRows(rows.count);
-  const length = laneLength(options, form);
+  const form = sumsOfRows(rows.count);
+  const length = laneLength(options);
   const slices = inputs / length / GEMV_LANES;
-  const perOutput = sumsOf(options, rows.count);
-  const sums = gpu.acquire(4 * range.count * perOutput, "partial sums of a product");
+  const shares = slices * GEMV_LANES;
+  const sums = gpu.acquire(4 * form * shares * range.count, "partial sums of a product");
   // The kernel reads 16-bit weights as words of two.
   const words = { ...sliceRows(weight, range, elementBytes(weight) * inputs), half: false };
   gpu.run(gemvKernel({ rows: form, length, half: weight.half ?? false }), "multiply", {
@@ -134,7 +129,7 @@ function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart):
     },
     workgroups: [Math.ceil(range.count / OUTPUTS_EACH), slices],
   });
-  finish(gpu, "add", options, { rows, range, operand: { sums }, shares: perOutput / 4 });
+  finish(gpu, "add", options, { rows, range, operand: { sums }, shares });
   gpu.release(sums);
 }
 

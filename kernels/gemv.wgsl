@@ -10,7 +10,7 @@ override ROWS: u32 = 1;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>;          // (all rows, packs)
 @group(0) @binding(3) var<storage, read> bias: array<f32>;         // (all outputs); bound to something else where `biased` is 0
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;      // (all rows, all outputs)
-@group(0) @binding(1) var<storage, read> sums: array<vec4f>;       // (outputs, shares, sums of the rows in turn)
+@group(0) @binding(1) var<storage, read> sums: array<vec4f>;       // (outputs, shares, rows: 1, 2 or 4)
 
 var<workgroup> lane_sums: array<vec4f, THREADS>;
 
@@ -47,14 +47,28 @@ fn multiply(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, 
   if (l == 0u && w.y * n.x + w.x < params.outputs) { store(output, lane_sums[0]); }
 }
 
-// Adds up what the lanes of gemv_source.ts left, always in the same order.
+// Adds up what the lanes of gemv_source.ts left, always in the same order, whatever the number of rows: the sums of every fourth
+// share, then these.
 @compute @workgroup_size(THREADS)
 fn add(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let output = flatIndex(w, n, l);
   if (output >= params.outputs) { return; }
-  var total = vec4f();
-  for (var share = 0u; share < params.shares; share++) { total += sums[output * params.shares + share]; }
-  if (ROWS == 1u) { total.x = total.x + total.y + (total.z + total.w); }
-  if (ROWS == 2u) { total = vec4f(total.x + total.z, total.y + total.w, 0.0, 0.0); }
-  store(output, total);
+  var totals = array<vec4f, 4>();
+  for (var share = 0u; share < params.shares; share += 4u) {
+    let first = output * params.shares + share;
+    if (ROWS == 1u) {
+      let four = sums[first / 4u];
+      for (var i = 0u; i < 4u; i++) { totals[i].x += four[i]; }
+    } else if (ROWS == 2u) {
+      let two = sums[first / 2u];
+      let others = sums[first / 2u + 1u];
+      totals[0] += two.xyyy;
+      totals[1] += two.zwww;
+      totals[2] += others.xyyy;
+      totals[3] += others.zwww;
+    } else {
+      for (var i = 0u; i < 4u; i++) { totals[i] += sums[first + i]; }
+    }
+  }
+  store(output, (totals[0] + totals[1]) + (totals[2] + totals[3]));
 }

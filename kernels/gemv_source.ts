@@ -8,7 +8,7 @@ export const GEMV_LANES = 8;
 
 /** What one such kernel computes. */
 export interface GemvForm {
-  /** Rows: as a product of 4 components with a whole number of lanes' sums, 1, 2 or 4. */
+  /** Rows. */
   rows: 1 | 2 | 4;
   /** Consecutive inputs of a lane, which it keeps of all rows. */
   length: number;
@@ -21,7 +21,7 @@ const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
 /**
  * Builds the WGSL text. Its lanes lie side by side along the inputs and walk over the outputs together: x then is loaded once for many
  * outputs, and what is loaded in the loop is weights alone. Each lane leaves its own sum, as adapters of this kind have no cheap way to
- * add lanes up.
+ * add lanes up. A row's sums do not depend on how many rows there are.
  *
  * @param form What it computes.
  * @returns Text with the entry point `multiply`.
@@ -30,8 +30,6 @@ export function gemvSource(form: GemvForm): string {
   const { rows, length, half } = form;
   // Numbers of one load.
   const unit = half ? 8 : 4;
-  // More chains of additions where there are few rows, so that one need not wait for its last addition.
-  const chains = 4 / rows;
   const lines: string[] = [];
   for (const r of range(rows)) {
     for (const v of range(length / 4)) {
@@ -43,7 +41,7 @@ export function gemvSource(form: GemvForm): string {
   lines.push(
     "for (var output = begin; output < end; output++) {",
     `let at = (output * params.inputs + first) / ${unit}u;`,
-    ...range(rows * chains).map((i) => `var c${i} = 0.0;`),
+    ...range(rows).map((i) => `var c${i} = 0.0;`),
   );
   for (const v of range(length / unit)) {
     lines.push(`let w${v} = weight[at + ${v}u];`);
@@ -53,22 +51,14 @@ export function gemvSource(form: GemvForm): string {
       const number = half ? `h${v}_${i & 6}.${COMPONENTS[i & 1]}` : word;
       const column = v * unit + i;
       for (const r of range(rows)) {
-        const sum = `c${r * chains + i % chains}`;
         lines.push(
-          `${sum} = fma(x${r}_${column >> 2}.${COMPONENTS[column & 3]}, ${number}, ${sum});`,
+          `c${r} = fma(x${r}_${column >> 2}.${COMPONENTS[column & 3]}, ${number}, c${r});`,
         );
       }
     }
   }
-  const totals = range(rows).map((r) =>
-    range(chains).map((chain) => `c${r * chains + chain}`).join(" + ")
-  );
-  lines.push(
-    `sums[(output * params.slices + group.y) * ${GEMV_LANES}u + lane] = ${
-      vectors[rows]
-    }(${totals});`,
-    "}",
-  );
+  const slot = `(output * params.slices + group.y) * ${GEMV_LANES}u + lane`;
+  lines.push(`sums[${slot}] = ${vectors[rows]}(${range(rows).map((r) => `c${r}`)});`, "}");
   return `struct Params { first_row: u32, last_row: u32, inputs: u32, outputs: u32, slices: u32, outputs_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight: array<${

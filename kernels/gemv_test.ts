@@ -113,6 +113,23 @@ for (const variant of ["registers", "workgroup"] as const) {
   }
 }
 
+for (const variant of ["registers", "workgroup"] as const) {
+  gpuTest(
+    `gemv() in ${variant}: a row's product does not depend on the other rows`,
+    async (gpu) => {
+      const sizes = { rows: 7, inputs: 1152, outputs: 3 };
+      const data = dataOf(sizes);
+      const options = { variant, half: false, biased: true };
+      const together = await product(gpu, sizes, data, options);
+      for (const rows of [1, 2, 3]) {
+        const few = { ...data, x: data.x.slice(0, rows * sizes.inputs) };
+        const y = await product(gpu, { ...sizes, rows }, few, options);
+        assertEquals(y, together.slice(0, rows * sizes.outputs));
+      }
+    },
+  );
+}
+
 /** Sums of products up to 65504 in f32 round to parts of the greatest of them. */
 const LARGE: Tolerance = { relative: 1e-6, absolute: 0.05 };
 

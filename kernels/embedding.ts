@@ -5,7 +5,14 @@ import source from "./embedding.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { MOST_ITERATIONS } from "./loop_limit.ts";
-import { type BindingLimits, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import {
+  type BindingLimits,
+  elementBytes,
+  type RowRange,
+  type Slice,
+  sliceRows,
+  splitRows,
+} from "./slice.ts";
 
 const kernel = defineKernel("embedding", common, source);
 
@@ -46,7 +53,7 @@ function paramsOf(
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param buffers `table` (rows, columns); `indices` (uses), u32; `y` (uses, columns).
+ * @param buffers `table` (rows, columns), f32 or f16; `indices` (uses), u32; `y` (uses, columns), f32.
  */
 export function gatherRows(
   gpu: Gpu,
@@ -54,11 +61,16 @@ export function gatherRows(
   buffers: { table: Slice; indices: Slice; y: Slice },
 ): void {
   const rowBytes = 4 * shape.columns;
+  const tableBytes = elementBytes(buffers.table) * shape.columns;
+  const tableRanges = splitRows(gpu, shape.rows, {
+    rowBytes: [tableBytes],
+    operation: "embedding",
+  });
   for (const uses of ranges(gpu, shape.uses, shape)) {
-    for (const rows of ranges(gpu, shape.rows, shape)) {
+    for (const rows of tableRanges) {
       gpu.run(kernel, "gather", {
         buffers: {
-          table: sliceRows(buffers.table, rows, rowBytes),
+          table: sliceRows(buffers.table, rows, tableBytes),
           indices: buffers.indices,
           y: sliceRows(buffers.y, uses, rowBytes),
         },

@@ -5,7 +5,7 @@
 struct Params { first_row: u32, rows: u32, table_rows: u32, first_use: u32, uses: u32, columns: u32, accumulate: u32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> table: array<f32>;
+@group(0) @binding(1) var<storage, read> table: array<Stored>;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
@@ -23,7 +23,7 @@ fn gather(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
   if (use_index >= params.uses) { return; }
   let index = indices[params.first_use + use_index];
   if (index >= params.first_row && index - params.first_row < params.rows) {
-    y[i] = table[(index - params.first_row) * params.columns + i % params.columns];
+    y[i] = f32(table[(index - params.first_row) * params.columns + i % params.columns]);
   } else if (index >= params.table_rows && params.first_row + params.rows == params.table_rows) {
     y[i] = bitcast<f32>(index | 0x7fc00000u);
   }

@@ -32,9 +32,14 @@ export class TokenPredictor implements Disposable {
    *
    * @param transformer The model.
    * @param classes (batch) u32: class of each sequence; `classNum` stands for no class. Its tape must not record; it owns all values.
+   * @param options `cacheType`: element type of keys and values, default f32.
    * @throws {TypeError} If the tape records.
    */
-  constructor(transformer: Transformer, classes: Tensor) {
+  constructor(
+    transformer: Transformer,
+    classes: Tensor,
+    options: { cacheType?: "f32" | "f16" } = {},
+  ) {
     const { tape } = classes;
     if (tape.recording) {
       throw new TypeError("Cannot predict tokens: expected a tape that does not record");
@@ -48,8 +53,9 @@ export class TokenPredictor implements Disposable {
       splitModulation(block.modulation(conditions.blocks))
     );
     this.#headModulation = transformer.headNorm.modulation(conditions.head);
+    const { cacheType: dtype = "f32" } = options;
     this.caches = transformer.blocks.map(() =>
-      new KvCache(tape.gpu, { batch, tokens: blockSize, kvHeads, headDim })
+      new KvCache(tape.gpu, { batch, tokens: blockSize, kvHeads, headDim, dtype })
     );
   }
 

@@ -8,8 +8,8 @@ import { dims, type Operand, type Parameter, sizeOf, type Tensor } from "./tenso
  * Rows of a table by index. The gradient of the table adds up the uses of each row, always in the same order.
  *
  * @param indices Any shape, u32, each below `rows`; another number gives NaN.
- * @param table Shape (rows, width).
- * @returns Shape (…indices, width).
+ * @param table Shape (rows, width), f32 or f16.
+ * @returns Shape (…indices, width), f32.
  * @throws {TypeError} If the indices are not u32 or the table is not a matrix.
  */
 export function embedding(indices: Tensor, table: Operand): Tensor {

@@ -103,6 +103,18 @@ export class Module implements Disposable {
     );
   }
 
+  /**
+   * Stores every matrix below this module, the weights of linear maps and embeddings, in another type. Vectors (norms, biases) stay as
+   * they are, and so do the types of activations. For inference: optimizers want f32.
+   *
+   * @param dtype Wanted type.
+   */
+  convertMatrices(dtype: "f32" | "f16"): void {
+    for (const [, parameter] of this.namedParameters()) {
+      if (parameter.shape.length === 2) parameter.convertTo(dtype);
+    }
+  }
+
   /** Gives every parameter's buffer back. */
   [Symbol.dispose](): void {
     for (const child of this.#children.values()) child[Symbol.dispose]();

@@ -1,5 +1,6 @@
 /** Tensors: values of a tape, and parameters that outlive tapes. @module */
 
+import { cast } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { elementBytes, type Slice } from "../kernels/slice.ts";
 import type { Tape } from "./tape.ts";
@@ -145,12 +146,11 @@ export interface ParameterOptions {
  * of something else, such as an optimizer, that outlives its use.
  */
 export class Parameter implements Operand, Disposable {
-  /** Element type. */
-  readonly dtype: DataType;
   /** Whether an optimizer updates it. */
   readonly trainable: boolean;
   /** Axis i here is axis `filePermutation[i]` of the reference's file. */
   readonly filePermutation: readonly number[] | undefined;
+  #dtype: DataType;
   #storage: Slice | undefined;
   #owned: boolean;
 
@@ -166,11 +166,16 @@ export class Parameter implements Operand, Disposable {
     readonly shape: readonly number[],
     options: ParameterOptions = {},
   ) {
-    this.dtype = options.dtype ?? "f32";
+    this.#dtype = options.dtype ?? "f32";
     this.trainable = options.trainable ?? true;
     this.filePermutation = options.filePermutation;
     this.#owned = options.storage === undefined;
     this.#storage = options.storage ?? this.#acquire(options.purpose);
+  }
+
+  /** Element type. */
+  get dtype(): DataType {
+    return this.#dtype;
   }
 
   /** Number of elements. */
@@ -199,6 +204,29 @@ export class Parameter implements Operand, Disposable {
       );
     }
     this.gpu.upload(this.storage, this.dtype === "f16" ? Float16Array.from(data) : data);
+  }
+
+  /**
+   * Stores the elements in another type: as f16 they are rounded, and infinite where they are too large. Not while a tape that has
+   * read the parameter is open.
+   *
+   * @param dtype Wanted type.
+   * @throws {TypeError} If the parameter holds integers.
+   * @throws {GpuError} Later, if the adapter has no f16 (feature shader-f16).
+   */
+  convertTo(dtype: Exclude<DataType, "u32">): void {
+    if (this.dtype === "u32") {
+      throw new TypeError(
+        `Cannot convert a parameter: expected dtype f32 or f16, found ${this.dtype}`,
+      );
+    }
+    if (dtype === this.dtype) return;
+    const purpose = `a parameter of shape [${this.shape}]`;
+    const converted = acquireElements(this.gpu, this.shape, { dtype, purpose });
+    cast(this.gpu, { x: this.storage, y: converted });
+    this.gpu.release(this.storage);
+    this.#storage = converted;
+    this.#dtype = dtype;
   }
 
   /**

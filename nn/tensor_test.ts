@@ -62,3 +62,18 @@ gpuTest("a parameter owns its buffer until it is disposed, once", (gpu) => {
   assertEquals(gpu.stats().liveBytes, liveBytes);
   assertThrows(() => parameter.storage, TypeError, "expected a live one, found it disposed");
 });
+
+gpuTest(
+  "Parameter.convertTo() rounds to f16, goes back to f32 and refuses integers",
+  async (gpu) => {
+    if (!gpu.features.has("shader-f16")) return;
+    using parameter = new Parameter(gpu, [3]);
+    parameter.write(Float32Array.from([1, 1 + 2 ** -12, 1e6]));
+    parameter.convertTo("f16");
+    assertEquals([parameter.dtype, parameter.storage.bytes], ["f16", 6]);
+    parameter.convertTo("f32");
+    assertEquals([...await parameter.read()], [1, 1, Infinity]);
+    using indices = new Parameter(gpu, [3], { dtype: "u32" });
+    assertThrows(() => indices.convertTo("f16"), TypeError, "found u32");
+  },
+);

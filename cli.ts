@@ -110,6 +110,8 @@ Options:
   --top-p X         choose among the likeliest tokens of this total probability (default: 1)
   --seed N          seed of the first image; the others count on (default: 0)
   --batch-size N    images at once; does not change them (default: 32)
+  --precision TYPE  f32 or f16: how the transformer's weights are kept (default: f32)
+  --kv-cache TYPE   f32 or f16: how keys and values of earlier tokens are kept (default: as the weights)
   --out FILE        the picture (default: samples.png in the run's folder)
 ${profileHelp("batches")}
 ${COMMON}`,
@@ -124,6 +126,8 @@ ${COMMON}`,
       "top-p",
       "seed",
       "batch-size",
+      "precision",
+      "kv-cache",
       "out",
       ...PROFILE_VALUES,
     ],
@@ -131,6 +135,7 @@ ${COMMON}`,
     run: (input) => {
       const { values, rest, reporter } = input;
       refuseRest(rest, "sample");
+      const precision = typeOption(values, "precision", "f32");
       return runSample({
         runs: values.runs ?? "runs",
         run: values.run,
@@ -142,6 +147,8 @@ ${COMMON}`,
         topP: numberOption(values, "top-p", 1, { minimum: 0, maximum: 1 }),
         seed: numberOption(values, "seed", 0, { minimum: 0, whole: true }),
         batchSize: numberOption(values, "batch-size", 32, { minimum: 1, whole: true }),
+        precision,
+        cacheType: typeOption(values, "kv-cache", precision),
         out: values.out,
         profile: profileOption(input),
         reporter,
@@ -227,6 +234,16 @@ function refuseRest(rest: readonly string[], command: string): void {
       }"; see deno task ${command} --help`,
     );
   }
+}
+
+function typeOption(
+  values: Readonly<Record<string, string | undefined>>,
+  name: string,
+  fallback: "f32" | "f16",
+): "f32" | "f16" {
+  const value = values[name] ?? fallback;
+  if (value === "f32" || value === "f16") return value;
+  throw new UserError(`Cannot read --${name}: expected f32 or f16, found "${value}"`);
 }
 
 function numberOption(

@@ -204,6 +204,8 @@ Deno.test("main() refuses commands and options that do not exist, and values tha
     [["sample", "--per-class", "1.5"], 'found "1.5"'],
     [["sample", "--per-class", "few"], 'found "few"'],
     [["sample", "--temperature", "0"], 'expected a number above 0, found "0"'],
+    [["sample", "--precision", "f8"], 'Cannot read --precision: expected f32 or f16, found "f8"'],
+    [["sample", "--kv-cache", "u8"], 'Cannot read --kv-cache: expected f32 or f16, found "u8"'],
     [["sample", "--top-p", "1.1"], 'expected a number at least 0 and at most 1, found "1.1"'],
     [["evaluate", "--seed", "-1"], "--seed"],
   ];

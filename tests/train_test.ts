@@ -200,6 +200,28 @@ runTest(
   },
 );
 
+runTest(
+  "openTransformer() keeps weights in f16 where asked to, and draws from them",
+  async (gpu, workspace) => {
+    if (!gpu.features.has("shader-f16")) return;
+    const run = await trainBoth(gpu, workspace);
+    const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));
+    using tokenizer = openedTokenizer;
+    const folder = run.stage("transformer");
+    const { transformer: opened } = await openTransformer(gpu, folder, { precision: "f16" });
+    using transformer = opened;
+    const types = new Set(
+      [...transformer.namedParameters()].map(([, { shape, dtype }]) => `${shape.length}: ${dtype}`),
+    );
+    assertEquals(types, new Set(["2: f16", "1: f32"]));
+    const sample = (batchSize: number) =>
+      sampleImages({ gpu, tokenizer, transformer }, {
+        ...{ classes: [0, 1, 1], seeds: [5, 6, 7], batchSize, guidance: 2, cacheType: "f16" },
+      });
+    assertEquals(await sample(2), await sample(3));
+  },
+);
+
 Deno.test("selectClasses() takes names, numbers and all", () => {
   const names = ["cats", "dogs", "7"];
   assertEquals(selectClasses(undefined, names), [0, 1, 2]);

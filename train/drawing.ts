@@ -1,7 +1,7 @@
 /** Pictures of what the models do: sampled images and reconstructions. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { type GenerateOptions, generateTokens } from "../models/sampler.ts";
+import { drawTokens, type GenerateOptions } from "../models/sampler.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
 import type { Transformer } from "../models/transformer.ts";
 import { Tape } from "../nn/tape.ts";
@@ -26,50 +26,74 @@ export interface SampleOptions extends Omit<GenerateOptions, "onProgress"> {
   readonly onProgress?: (images: number) => Promise<void> | void;
 }
 
+/** A tokenizer and a transformer that knows its tokens. */
+export interface SamplingModels {
+  /** Predicts tokens. */
+  readonly transformer: Transformer;
+  /** Decodes them. */
+  readonly tokenizer: Tokenizer;
+  /** Where both are. */
+  readonly gpu: Gpu;
+}
+
 /**
- * Samples images of given classes.
+ * Samples images of given classes. While a batch is decoded and read back, the next one is recorded already.
  *
  * @param models Transformer and tokenizer.
  * @param options Classes, seeds and settings.
  * @returns Pixels, in the order of the classes.
  */
 export async function sampleImages(
-  models: { transformer: Transformer; tokenizer: Tokenizer; gpu: Gpu },
+  models: SamplingModels,
   options: SampleOptions,
 ): Promise<DecodedImages> {
   const { classes, seeds, batchSize, onProgress, ...settings } = options;
   const parts: DecodedImages[] = [];
+  let earlier: StartedImages | undefined;
+  const finish = async (batch: StartedImages | undefined): Promise<void> => {
+    if (!batch) return;
+    parts.push(await batch.images);
+    await onProgress?.(batch.end);
+  };
   for (let start = 0; start < classes.length; start += batchSize) {
     const end = Math.min(classes.length, start + batchSize);
-    const tokens = await generateTokens(models.transformer, {
+    const images = await startImages(models, {
       ...settings,
       classes: classes.slice(start, end),
       seeds: seeds.slice(start, end),
     });
-    parts.push(await decodeTokens(models, tokens, end - start));
-    await onProgress?.(end);
+    await finish(earlier);
+    earlier = { ...images, end };
   }
+  await finish(earlier);
   return joinImages(parts);
 }
 
-/**
- * Decodes tokens into images.
- *
- * @param models The tokenizer.
- * @param tokens Tokens, shape (images, tokens an image), row after row of a square grid.
- * @param images Number of images.
- * @returns Pixels.
- */
-export async function decodeTokens(
-  models: { tokenizer: Tokenizer; gpu: Gpu },
-  tokens: Uint32Array,
-  images: number,
-): Promise<DecodedImages> {
-  const grid = Math.round(Math.sqrt(tokens.length / images));
-  using tape = new Tape(models.gpu, { record: false });
-  const decoded = models.tokenizer.decodeIndices(tape.input(tokens, [images, grid, grid]));
-  const pixels = new Float32Array((await decoded.read()).buffer as ArrayBuffer);
-  return { pixels, resolution: decoded.shape[1]! };
+/** Images whose pixels are on their way. */
+interface StartedImages {
+  readonly images: Promise<DecodedImages>;
+  /** Images up to the last of these. */
+  readonly end: number;
+}
+
+/** Records and submits everything up to the read of the pixels. */
+async function startImages(
+  { transformer, tokenizer, gpu }: SamplingModels,
+  options: GenerateOptions,
+): Promise<Pick<StartedImages, "images">> {
+  using tape = new Tape(gpu, { record: false });
+  const tokens = await drawTokens(tape, transformer, options);
+  const { gridSize } = transformer.config;
+  const grid = tape.view(tokens, [options.classes.length, gridSize, gridSize]);
+  const decoded = tokenizer.decodeIndices(grid);
+  const resolution = decoded.shape[1]!;
+  const images = decoded.read().then((pixels) => ({
+    pixels: new Float32Array(pixels.buffer as ArrayBuffer),
+    resolution,
+  }));
+  // A failure is thrown where the images are awaited; until then the next batch may fail of the same.
+  images.catch(() => {});
+  return { images };
 }
 
 /**

@@ -72,14 +72,22 @@ export interface OpenedTransformer {
  *
  * @param gpu The device.
  * @param folder Stage II of the run.
+ * @param options `precision`: type in which its matrices are kept, default f32; f16 is for inference.
  * @returns Model and configuration.
  * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
  */
-export async function openTransformer(gpu: Gpu, folder: StageFolder): Promise<OpenedTransformer> {
+export async function openTransformer(
+  gpu: Gpu,
+  folder: StageFolder,
+  options: { precision?: "f32" | "f16" } = {},
+): Promise<OpenedTransformer> {
   const checkpoint = await folder.newestCheckpoint();
   const { config } = asTransformer(await loadConfig({ file: folder.configFile }));
   const transformer = new Transformer(new ModuleContext(gpu, 0), gptOf(config, folder));
   try {
+    transformer.convertMatrices(options.precision ?? "f32");
+    // Of the matrices in f32, which were there before, nothing is used again.
+    gpu.trim();
     const entries: CheckpointEntry[] = [];
     for (const [name, parameter] of transformer.namedParameters("transformer.")) {
       entries.push({ name, parameter });

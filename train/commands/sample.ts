@@ -1,6 +1,7 @@
 /** `deno task sample`: a labeled contact sheet of sampled images. @module */
 
 import { join } from "node:path";
+import type { Gpu } from "../../kernels/gpu.ts";
 import { CompileAhead } from "../compile_ahead.ts";
 import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
@@ -32,6 +33,10 @@ export interface SampleCommand {
   readonly seed: number;
   /** Images at once. */
   readonly batchSize: number;
+  /** Type in which the transformer's weights are kept. */
+  readonly precision: "f32" | "f16";
+  /** Type in which keys and values are kept. */
+  readonly cacheType: "f32" | "f16";
   /** The picture. */
   readonly out: string | undefined;
   /** Whether and how to profile. */
@@ -55,7 +60,10 @@ export async function runSample(command: SampleCommand): Promise<number> {
   });
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
-  const { transformer: opened, classNames } = await openTransformer(gpu, run.stage("transformer"));
+  requireTypes(gpu, command);
+  const { transformer: opened, classNames } = await openTransformer(gpu, run.stage("transformer"), {
+    precision: command.precision,
+  });
   using transformer = opened;
   const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = openedTokenizer;
@@ -75,6 +83,7 @@ export async function runSample(command: SampleCommand): Promise<number> {
     topK: command.topK,
     topP: command.topP,
     batchSize: command.batchSize,
+    cacheType: command.cacheType,
     onProgress: async (done) => {
       reporter.info(`${done} of ${classes.length} images`);
       await profile?.step();
@@ -93,6 +102,26 @@ export async function runSample(command: SampleCommand): Promise<number> {
   });
   printResult(path);
   return 0;
+}
+
+/**
+ * Checks that the adapter has the wanted types.
+ *
+ * @param gpu The device.
+ * @param types Types of weights, and of keys and values.
+ * @throws {UserError} If one is f16 and the adapter has no f16.
+ */
+export function requireTypes(
+  gpu: Pick<Gpu, "adapter" | "features">,
+  types: Pick<SampleCommand, "precision" | "cacheType">,
+): void {
+  const option = types.precision === "f16" ? "precision" : "kv-cache";
+  if ((types.precision === "f32" && types.cacheType === "f32") || gpu.features.has("shader-f16")) {
+    return;
+  }
+  throw new UserError(
+    `Cannot sample with --${option} f16: expected an adapter that computes with f16 (feature shader-f16), found ${gpu.adapter.name} without; use --precision f32`,
+  );
 }
 
 /**

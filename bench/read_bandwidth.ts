@@ -1,0 +1,75 @@
+/** The rate at which kernels read memory, the bound of sampling. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import { defineKernel, type Kernel } from "../kernels/kernel.ts";
+import { measureTime } from "./rate.ts";
+
+/** What is read in turn: together more than caches hold. */
+const BUFFERS = 4;
+const BUFFER_BYTES = 2 ** 26;
+
+/** A way to read: a lane takes `loads` vectors of four numbers, which lie behind each other or, by the step of a workgroup, apart. */
+interface Reading {
+  threads: number;
+  loads: number;
+  /** Loads of one pass of its loop. */
+  unrolled: number;
+  apart: boolean;
+}
+
+const READINGS: readonly Reading[] = [8, 64].flatMap((threads) =>
+  [[16, 16], [64, 4], [256, 8]].flatMap(([loads, unrolled]) =>
+    [false, true].map((apart) => ({ threads, loads: loads!, unrolled: unrolled!, apart }))
+  )
+);
+
+function readingKernel({ threads, loads, unrolled, apart }: Reading): Kernel {
+  const at = (i: number): string =>
+    apart
+      ? `w.x * ${threads * loads}u + (k + ${i}u) * ${threads}u + l`
+      : `(w.x * ${threads}u + l) * ${loads}u + k + ${i}u`;
+  const sum = Array.from({ length: unrolled }, (_, i) => `x[${at(i)}]`).join(" + ");
+  return defineKernel(
+    `read_${threads}_${loads}_${apart ? "apart" : "behind"}`,
+    `@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(${threads})
+fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  var sum = vec4f();
+  for (var k = 0u; k < ${loads}u; k += ${unrolled}u) { sum += ${sum}; }
+  // Never so, but compilers do not know that.
+  if (sum.x + sum.y + sum.z + sum.w == 1.2345e30) { y[l] = 1.0; }
+}`,
+  );
+}
+
+/**
+ * Measures kernels that only read.
+ *
+ * @param gpu The device.
+ * @returns Bytes a second of the best one, by wall clock and by the time that processors worked, counted as if all worked.
+ */
+export async function measureReadBandwidth(
+  gpu: Gpu,
+): Promise<{ wall: number; processor: number }> {
+  const buffers = Array.from({ length: BUFFERS }, () => gpu.acquire(BUFFER_BYTES));
+  for (const buffer of buffers) gpu.clear(buffer);
+  const y = gpu.acquire(1024);
+  const best = { wall: 0, processor: 0 };
+  for (const reading of READINGS) {
+    const kernel = readingKernel(reading);
+    let next = 0;
+    const { ms, processorMs } = await measureTime(gpu, () =>
+      gpu.run(kernel, "run", {
+        buffers: { x: buffers[next++ % BUFFERS]!, y },
+        workgroups: [BUFFER_BYTES / 16 / reading.loads / reading.threads],
+      }));
+    best.wall = Math.max(best.wall, BUFFER_BYTES / ms * 1000);
+    best.processor = Math.max(
+      best.processor,
+      BUFFER_BYTES / processorMs * 1000 * navigator.hardwareConcurrency,
+    );
+  }
+  for (const buffer of [...buffers, y]) gpu.release(buffer);
+  return best;
+}

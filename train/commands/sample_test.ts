@@ -3,7 +3,7 @@ import { UserError } from "../errors.ts";
 import { requireTypes } from "./sample.ts";
 
 Deno.test("requireTypes() refuses f16 where the adapter has none, and names the option", () => {
-  const adapter = { name: "a small GPU", vendor: "", software: false };
+  const adapter = { name: "a small GPU", vendor: "", software: false, subgroupSize: 0 };
   const without = { adapter, features: new Set<string>() };
   requireTypes(without, { precision: "f32", cacheType: "f32" });
   requireTypes({ adapter, features: new Set(["shader-f16"]) }, {

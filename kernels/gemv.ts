@@ -22,7 +22,7 @@ const OUTPUTS_EACH = 128;
 export interface GemvOptions {
   /** (rows, inputs), f32. */
   x: Slice;
-  /** (outputs, inputs), f32 or f16. */
+  /** (outputs, inputs), f32 or f16; in a texture only for the variant `registers`, which then takes any number of rows. */
   weight: Slice;
   /** (outputs), f32. */
   bias?: Slice | undefined;
@@ -50,15 +50,31 @@ export interface GemvOptions {
  */
 export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
   const { x, weight, bias, y, rows, inputs, outputs } = options;
-  const { variant = variantFor(gpu) } = options;
-  const lanes = variant === "registers" ? GEMV_LANES : 1;
-  const unit = 16 / (variant === "registers" ? elementBytes(weight) : 4);
-  return rows >= 1 && rows <= MOST_ROWS && outputs >= 1 && inputs % (lanes * unit) === 0 &&
+  return rows >= 1 && (rows <= MOST_ROWS || weight.texture !== undefined) && outputs >= 1 &&
+    dividesForGemv(gpu, weight, inputs, options.variant) &&
     !x.half && !y.half && !bias?.half &&
     Math.max(x.bytes, y.bytes, bias?.bytes ?? 0) <= gpu.maxBindingBytes &&
     [x, y, ...bias ? [bias] : []].every(({ offsetBytes }) =>
       offsetBytes % gpu.offsetAlignment === 0
     );
+}
+
+/**
+ * Tells whether inputs divide evenly among the lanes of {@linkcode gemv}.
+ *
+ * @param gpu The device.
+ * @param weight The weights: their type decides how many a lane loads at once.
+ * @param inputs Length of the sums.
+ * @param variant As in {@linkcode GemvOptions}.
+ * @returns Whether they do.
+ */
+export function dividesForGemv(
+  gpu: Gpu,
+  weight: Slice,
+  inputs: number,
+  variant: GemvOptions["variant"] = variantFor(gpu),
+): boolean {
+  return inputs % (variant === "registers" ? GEMV_LANES * 16 / elementBytes(weight) : 4) === 0;
 }
 
 /**
@@ -116,13 +132,15 @@ function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart):
   const shares = slices * GEMV_LANES;
   const sums = gpu.acquire(4 * form * shares * range.count, "partial sums of a product");
   // The kernel reads 16-bit weights as words of two.
-  const words = { ...sliceRows(weight, range, elementBytes(weight) * inputs), half: false };
-  gpu.run(gemvKernel({ rows: form, length, half: weight.half ?? false }), "multiply", {
-    buffers: { weight: words, x, sums },
+  const { half = false, texture } = weight;
+  const bound = texture ? weight : sliceRows(weight, range, elementBytes(weight) * inputs);
+  gpu.run(gemvKernel({ rows: form, length, half, texels: texture !== undefined }), "multiply", {
+    buffers: { weight: { ...bound, half: false }, x, sums },
     params: {
       first_row: rows.start,
       last_row: rows.start + rows.count - 1,
       inputs,
+      first_output: range.start,
       outputs: range.count,
       slices,
       outputs_each: OUTPUTS_EACH,

@@ -14,6 +14,8 @@ export interface GemvForm {
   length: number;
   /** Whether the weights are f16. They are read as words of two, so `length` is a multiple of 8, else of 4. */
   half: boolean;
+  /** Whether the weights are in a texture, which their row and column address. */
+  texels: boolean;
 }
 
 const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
@@ -27,7 +29,7 @@ const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
  * @returns Text with the entry point `multiply`.
  */
 export function gemvSource(form: GemvForm): string {
-  const { rows, length, half } = form;
+  const { rows, length, half, texels } = form;
   // Numbers of one load.
   const unit = half ? 8 : 4;
   const lines: string[] = [];
@@ -40,15 +42,21 @@ export function gemvSource(form: GemvForm): string {
   }
   lines.push(
     "for (var output = begin; output < end; output++) {",
-    `let at = (output * params.inputs + first) / ${unit}u;`,
+    `let at = (${texels ? "" : "output * params.inputs + "}first) / ${unit}u;`,
     ...range(rows).map((i) => `var c${i} = 0.0;`),
   );
   for (const v of range(length / unit)) {
-    lines.push(`let w${v} = weight[at + ${v}u];`);
+    lines.push(
+      `let w${v} = ${
+        texels
+          ? `textureLoad(weight, vec2u(at + ${v}u, params.first_output + output), 0)`
+          : `weight[at + ${v}u]`
+      };`,
+    );
     for (const i of range(unit)) {
-      const word = `w${v}.${COMPONENTS[half ? i >> 1 : i]}`;
-      if (half && i % 2 === 0) lines.push(`let h${v}_${i} = unpack2x16float(${word});`);
-      const number = half ? `h${v}_${i & 6}.${COMPONENTS[i & 1]}` : word;
+      const number32 = `w${v}.${COMPONENTS[half ? i >> 1 : i]}`;
+      if (half && i % 2 === 0) lines.push(`let h${v}_${i} = unpack2x16float(${number32});`);
+      const number = half ? `h${v}_${i & 6}.${COMPONENTS[i & 1]}` : number32;
       const column = v * unit + i;
       for (const r of range(rows)) {
         lines.push(
@@ -57,13 +65,14 @@ export function gemvSource(form: GemvForm): string {
       }
     }
   }
+  const [word, vector] = half ? ["u32", "vec4u"] : ["f32", "vec4f"];
   const slot = `(output * params.slices + group.y) * ${GEMV_LANES}u + lane`;
   lines.push(`sums[${slot}] = ${vectors[rows]}(${range(rows).map((r) => `c${r}`)});`, "}");
-  return `struct Params { first_row: u32, last_row: u32, inputs: u32, outputs: u32, slices: u32, outputs_each: u32 }
+  return `struct Params { first_row: u32, last_row: u32, inputs: u32, first_output: u32, outputs: u32, slices: u32, outputs_each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> weight: array<${
-    half ? "vec4u" : "vec4f"
-  }>; // (outputs, inputs)
+@group(0) @binding(1) var${
+    texels ? ` weight: texture_2d<${word}>` : `<storage, read> weight: array<${vector}>`
+  }; // (outputs, inputs)
 @group(0) @binding(2) var<storage, read> x: array<vec4f>; // (all rows, inputs)
 @group(0) @binding(3) var<storage, read_write> sums: array<${
     vectors[rows]
@@ -88,7 +97,9 @@ const kernels = new Map<string, Kernel>();
  * @returns The kernel.
  */
 export function gemvKernel(form: GemvForm): Kernel {
-  const name = `gemv_${form.rows}x${form.length}${form.half ? "_f16" : ""}`;
+  const name = `gemv_${form.rows}x${form.length}${form.half ? "_f16" : ""}${
+    form.texels ? "_texels" : ""
+  }`;
   let kernel = kernels.get(name);
   if (!kernel) kernels.set(name, kernel = defineKernel(name, gemvSource(form)));
   return kernel;

@@ -60,19 +60,20 @@ async function product(
   gpu: Gpu,
   sizes: Sizes,
   data: Data,
-  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean },
+  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean; texels?: boolean },
 ): Promise<Float32Array> {
   const upload = (values: Float32Array | Float16Array): Slice => {
     const slice = gpu.acquire(values.byteLength);
     gpu.upload(slice, values);
     return slice;
   };
-  const { half, biased, variant } = options;
+  const { half, biased, variant, texels = false } = options;
   const x = upload(data.x);
-  const weight = {
+  let weight: Slice = {
     ...upload(half ? Float16Array.from(data.weight) : data.weight),
     half,
   };
+  if (texels) weight = gpu.moveToTexels(weight, sizes.outputs);
   const bias = upload(data.bias);
   const y = upload(new Float32Array(sizes.rows * sizes.outputs).fill(NaN));
   const operands = {
@@ -130,6 +131,28 @@ for (const variant of ["registers", "workgroup"] as const) {
   );
 }
 
+for (const half of [false, true]) {
+  gpuTest(
+    `gemv() with ${half ? "f16" : "f32"} weights in a texture: equals that of a buffer`,
+    async (gpu) => {
+      if (half && !gpu.features.has("shader-f16")) return;
+      using limited = await Gpu.open({ maxBindingBytes: 2 ** 14 });
+      const options = { variant: "registers", half, biased: true } as const;
+      for (const sizes of [...SIZES, { rows: 9, inputs: 256, outputs: 131 }]) {
+        if (sizes.inputs * (half ? 2 : 4) % 256 !== 0) continue;
+        const data = dataOf(sizes);
+        const y = await product(gpu, sizes, data, { ...options, texels: true });
+        const expected = reference(sizes, data, true);
+        assertClose(y, expected, REDUCTION, JSON.stringify(sizes));
+        if (sizes.inputs > 1000) continue;
+        const parts = await product(limited, sizes, data, { ...options, texels: true });
+        assertEquals(parts, y);
+        if (sizes.rows <= 8) assertEquals(await product(gpu, sizes, data, options), y);
+      }
+    },
+  );
+}
+
 /** Sums of products up to 65504 in f32 round to parts of the greatest of them. */
 const LARGE: Tolerance = { relative: 1e-6, absolute: 0.05 };
 
@@ -163,5 +186,6 @@ gpuTest("servesGemv() leaves many rows, odd inputs and f16 rows to tiles", (gpu)
   assertEquals(servesGemv(gpu, { ...operands, rows: 9 }), false);
   assertEquals(servesGemv(gpu, { ...operands, inputs: 66 }), false);
   assertEquals(servesGemv(gpu, { ...operands, x: { ...slice, half: true } }), false);
+  assertEquals([gpu.fitsTexels(slice, 16), gpu.fitsTexels(slice, 512)], [true, false]);
   gpu.release(slice);
 });

@@ -93,6 +93,18 @@ export class BufferPool {
   }
 
   /**
+   * Counts memory that lies outside the pool, such as a texture's, as live.
+   *
+   * @param bytes Bytes that are taken or, if negative, given back.
+   * @throws {GpuMemoryError} If they pass the budget even after all pooled buffers are destroyed.
+   */
+  count(bytes: number): void {
+    if (bytes > 0) this.#makeRoom(bytes, "a texture");
+    this.#liveBytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+  }
+
+  /**
    * Destroys pooled buffers until at most `keepBytes` of them are left.
    *
    * @param keepBytes Pooled bytes to keep.
@@ -148,12 +160,23 @@ export class BufferPool {
   }
 
   #create(size: number, purpose: string): GPUBuffer {
-    const { byteBudget, maxBufferBytes } = this.#options;
+    const { maxBufferBytes } = this.#options;
     if (size > maxBufferBytes) {
       throw new GpuMemoryError(
         `Cannot allocate ${size} bytes for ${purpose}: expected at most ${maxBufferBytes}, the largest buffer of this adapter`,
       );
     }
+    this.#makeRoom(size, purpose);
+    this.#createdBuffers++;
+    return this.#device.createBuffer({
+      label: purpose,
+      size,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+  }
+
+  #makeRoom(size: number, purpose: string): void {
+    const { byteBudget } = this.#options;
     if (this.#liveBytes + this.#pooledBytes + size > byteBudget) {
       this.trim(Math.max(0, byteBudget - this.#liveBytes - size));
     }
@@ -164,11 +187,5 @@ export class BufferPool {
         } bytes left of the budget of ${byteBudget}, ${this.#liveBytes} are in use`,
       );
     }
-    this.#createdBuffers++;
-    return this.#device.createBuffer({
-      label: purpose,
-      size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
-    });
   }
 }

@@ -230,6 +230,16 @@ export class Parameter implements Operand, Disposable {
   }
 
   /**
+   * Moves a matrix into a texture, where the adapter computes on the CPU, which loads it faster from there, and if it fits. Then only
+   * products of few rows (`gemv`) take it.
+   */
+  moveToTexels(): void {
+    const { gpu, storage, shape } = this;
+    if (!gpu.adapter.software || shape.length !== 2 || !gpu.fitsTexels(storage, shape[0]!)) return;
+    this.#storage = gpu.moveToTexels(storage, shape[0]!);
+  }
+
+  /**
    * Reads all elements, in the engine's order of axes.
    *
    * @returns A copy.

@@ -43,8 +43,27 @@ fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32)
   );
 }
 
+/** Lanes lie side by side along a row of texels, each with its own run of them. */
+const texelKernel = defineKernel(
+  "read_texels",
+  `@group(0) @binding(0) var x: texture_2d<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(8)
+fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  var sum = vec4f();
+  for (var k = l * 128u; k < l * 128u + 128u; k += 16u) {
+    sum += ${
+    Array.from({ length: 16 }, (_, i) => `textureLoad(x, vec2u(k + ${i}u, w.x), 0)`).join(" + ")
+  };
+  }
+  if (sum.x + sum.y + sum.z + sum.w == 1.2345e30) { y[l] = 1.0; }
+}`,
+);
+/** Rows of the texture: each has 1024 texels. */
+const TEXEL_ROWS = BUFFER_BYTES / 16 / 1024;
+
 /**
- * Measures kernels that only read.
+ * Measures kernels that only read, from buffers and from textures.
  *
  * @param gpu The device.
  * @returns Bytes a second of the best one, by wall clock and by the time that processors worked, counted as if all worked.
@@ -56,20 +75,24 @@ export async function measureReadBandwidth(
   for (const buffer of buffers) gpu.clear(buffer);
   const y = gpu.acquire(1024);
   const best = { wall: 0, processor: 0 };
+  const measure = async (record: (turn: number) => void): Promise<void> => {
+    let turn = 0;
+    const { ms, processorMs } = await measureTime(gpu, () => record(turn++ % BUFFERS));
+    const processors = navigator.hardwareConcurrency;
+    best.wall = Math.max(best.wall, BUFFER_BYTES / ms * 1000);
+    best.processor = Math.max(best.processor, BUFFER_BYTES / processorMs * 1000 * processors);
+  };
   for (const reading of READINGS) {
     const kernel = readingKernel(reading);
-    let next = 0;
-    const { ms, processorMs } = await measureTime(gpu, () =>
-      gpu.run(kernel, "run", {
-        buffers: { x: buffers[next++ % BUFFERS]!, y },
-        workgroups: [BUFFER_BYTES / 16 / reading.loads / reading.threads],
-      }));
-    best.wall = Math.max(best.wall, BUFFER_BYTES / ms * 1000);
-    best.processor = Math.max(
-      best.processor,
-      BUFFER_BYTES / processorMs * 1000 * navigator.hardwareConcurrency,
+    const workgroups = [BUFFER_BYTES / 16 / reading.loads / reading.threads] as const;
+    await measure((turn) =>
+      gpu.run(kernel, "run", { buffers: { x: buffers[turn]!, y }, workgroups })
     );
   }
+  for (const [i, buffer] of buffers.entries()) buffers[i] = gpu.moveToTexels(buffer, TEXEL_ROWS);
+  await measure((turn) =>
+    gpu.run(texelKernel, "run", { buffers: { x: buffers[turn]!, y }, workgroups: [TEXEL_ROWS] })
+  );
   for (const buffer of [...buffers, y]) gpu.release(buffer);
   return best;
 }

@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { cpuUsage } from "node:process";
 import { Gpu } from "../kernels/gpu.ts";
-import { generateTokens } from "../models/sampler.ts";
+import { generateTokens, packForSampling } from "../models/sampler.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { measureReadBandwidth } from "./read_bandwidth.ts";
@@ -110,14 +110,16 @@ async function bench(
 ): Promise<void> {
   using gpu = await Gpu.open();
   const readBandwidth = await measureReadBandwidth(gpu);
-  using transformer = new Transformer(new ModuleContext(gpu, 1), {
-    ...MODEL,
-    blockSize: TOKENS,
-  });
   await reference?.measure();
   const results = [];
   for (const precision of precisions) {
+    using transformer = new Transformer(new ModuleContext(gpu, 1), {
+      ...MODEL,
+      blockSize: TOKENS,
+    });
     transformer.convertMatrices(precision);
+    packForSampling(transformer, { images: 1, guidance: 2 });
+    gpu.trim();
     const sample = (): Promise<Measured> =>
       measure(() =>
         generateTokens(transformer, {

@@ -10,7 +10,7 @@ import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from ".
 const kernel = defineKernel("gemv", common, source);
 
 /** More rows are better served by tiles, which keep weights for many rows. */
-const MOST_ROWS = 8;
+export const MOST_GEMV_ROWS = 8;
 /** Rows of one dispatch. */
 const ROWS_EACH = 4;
 /** Most numbers of a row that a lane keeps: more make longer texts, fewer more sums to be added up. */
@@ -50,7 +50,7 @@ export interface GemvOptions {
  */
 export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
   const { x, weight, bias, y, rows, inputs, outputs } = options;
-  return rows >= 1 && (rows <= MOST_ROWS || weight.texture !== undefined) && outputs >= 1 &&
+  return rows >= 1 && (rows <= MOST_GEMV_ROWS || weight.texture !== undefined) && outputs >= 1 &&
     dividesForGemv(gpu, weight, inputs, options.variant) &&
     !x.half && !y.half && !bias?.half &&
     Math.max(x.bytes, y.bytes, bias?.bytes ?? 0) <= gpu.maxBindingBytes &&

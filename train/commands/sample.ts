@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import type { Gpu } from "../../kernels/gpu.ts";
+import { packForSampling } from "../../models/sampler.ts";
 import { CompileAhead } from "../compile_ahead.ts";
 import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
@@ -69,6 +70,10 @@ export async function runSample(command: SampleCommand): Promise<number> {
   using tokenizer = openedTokenizer;
   const labels = selectClasses(command.classes, classNames);
   const classes = labels.flatMap((label) => new Array<number>(perClass).fill(label));
+  packForSampling(transformer, {
+    images: Math.min(command.batchSize, classes.length),
+    guidance: command.guidance,
+  });
   reporter.info(`sampling ${classes.length} images of ${run.path} on ${gpu.adapter.name}`);
   const profile = profileBatches(gpu, command.profile, {
     batches: Math.ceil(classes.length / command.batchSize),

@@ -18,7 +18,7 @@ interface Reading {
 }
 
 const READINGS: readonly Reading[] = [8, 64].flatMap((threads) =>
-  [[16, 16], [64, 4], [256, 8]].flatMap(([loads, unrolled]) =>
+  [[16, 16], [256, 8]].flatMap(([loads, unrolled]) =>
     [false, true].map((apart) => ({ threads, loads: loads!, unrolled: unrolled!, apart }))
   )
 );

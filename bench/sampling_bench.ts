@@ -111,6 +111,21 @@ async function bench(
   using gpu = await Gpu.open();
   const readBandwidth = await measureReadBandwidth(gpu);
   await reference?.measure();
+  const print = (text: string): void => {
+    if (!flags.json) console.log(text);
+  };
+  const both = (what: string, { wall, processor }: Measured, unit = ""): void =>
+    print(
+      `${what.padEnd(36)} ${wall.toFixed(2).padStart(7)} ${unit} by wall clock, ${
+        processor.toFixed(2)
+      } by processors`,
+    );
+  print(gpu.adapter.name);
+  both(
+    "best read bandwidth of a kernel",
+    divide(readBandwidth, { wall: 1e9, processor: 1e9 }),
+    "GB/s",
+  );
   const results = [];
   for (const precision of precisions) {
     using transformer = new Transformer(new ModuleContext(gpu, 1), {
@@ -130,54 +145,37 @@ async function bench(
         })
       );
     const first = await sample();
+    const bytes = bytesOfToken(transformer);
+    print(
+      `weights in ${precision}: ${(bytes / 1e9).toFixed(2)} GB a token; first ${TOKENS} tokens in ${
+        first.wall.toFixed(1)
+      } s`,
+    );
     const ours: Measured[] = [];
     const theirs: Measured[] = [];
     for (let round = 0; round < rounds; round++) {
       ours.push(await sample());
       if (reference) theirs.push(await reference.measure());
     }
-    const bytes = bytesOfToken(transformer);
     const rate = rateOf(ours);
-    const bound = {
-      wall: readBandwidth.wall / bytes,
-      processor: readBandwidth.processor / bytes,
-    };
+    const bound = divide(readBandwidth, { wall: bytes, processor: bytes });
+    both("  sampling", rate, "tokens/s");
+    both("  bound by read bandwidth", bound, "tokens/s");
+    both("  share of the bound", divide(rate, bound));
     const pytorch = reference && rateOf(theirs);
+    if (pytorch) {
+      both("  reference in PyTorch, f32", pytorch, "tokens/s");
+      both("  ratio to it", divide(rate, pytorch));
+    }
     results.push({ precision, bytes, firstSeconds: first.wall, rate, bound, pytorch });
   }
   if (flags.json) {
     console.log(JSON.stringify({ adapter: gpu.adapter.name, readBandwidth, results }));
-    return;
   }
-  const both = (what: string, { wall, processor }: Measured, unit: string, digits = 2): void =>
-    console.log(
-      `${what.padEnd(44)} ${wall.toFixed(digits).padStart(8)} ${unit}, ${
-        processor.toFixed(digits)
-      } by processors`,
-    );
-  const divide = (a: Measured, b: Measured): Measured => ({
-    wall: a.wall / b.wall,
-    processor: a.processor / b.processor,
-  });
-  console.log(gpu.adapter.name);
-  both(
-    "best read bandwidth of a kernel",
-    divide(readBandwidth, { wall: 1e9, processor: 1e9 }),
-    "GB/s",
-  );
-  for (const { precision, bytes, firstSeconds, rate, bound, pytorch } of results) {
-    console.log(
-      `weights in ${precision}: ${(bytes / 1e9).toFixed(2)} GB a token; first ${TOKENS} tokens in ${
-        firstSeconds.toFixed(1)
-      } s`,
-    );
-    both("  sampling", rate, "tokens/s");
-    both("  bound by read bandwidth", bound, "tokens/s");
-    both("  share of the bound", divide(rate, bound), "");
-    if (!pytorch) continue;
-    both("  reference in PyTorch, f32", pytorch, "tokens/s");
-    both("  ratio to it", divide(rate, pytorch), "");
-  }
+}
+
+function divide(a: Measured, b: Measured): Measured {
+  return { wall: a.wall / b.wall, processor: a.processor / b.processor };
 }
 
 const flags = parseArgs(Deno.args, {

@@ -209,8 +209,8 @@ export class Gpu implements Disposable {
     if (this.#closed) return;
     this.#pool.release(slice.buffer);
     if (!slice.texture) return;
-    this.#submit();
-    this.#cache.clearBindGroups();
+    this.#recorder.submit();
+    this.#recorder.forgetBuffers();
     slice.texture.destroy();
     this.#pool.count(-slice.bytes);
   }
@@ -240,19 +240,15 @@ export class Gpu implements Disposable {
   moveToTexels(source: Slice, rows: number): Slice {
     const { bytes, half = false } = source;
     const rowBytes = bytes / rows;
-    const size = [rowBytes / TEXEL_BYTES, rows];
+    const size = [rowBytes / TEXEL_BYTES, rows] as const;
     this.#pool.count(bytes);
     const texture = this.#device.createTexture({
       label: "a matrix",
-      size,
+      size: [...size],
       format: half ? "rgba32uint" : "rgba32float",
       usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.TEXTURE_BINDING,
     });
-    this.#copyEncoder().copyBufferToTexture(
-      { buffer: source.buffer, offset: source.offsetBytes, bytesPerRow: rowBytes },
-      { texture },
-      size,
-    );
+    this.#recorder.copyToTexture(source, texture, size);
     this.release(source);
     // Bind groups tell slices apart by their buffers.
     return { ...this.acquire(4), bytes, half, texture };

@@ -1,12 +1,12 @@
 /** Launchers of kv_cache.wgsl: attention of one new token an image to the keys and values of the earlier ones. @module */
 
-import { softmaxScores } from "./attention.ts";
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import source from "./kv_cache.wgsl" with { type: "text" };
 import { requireIterations } from "./loop_limit.ts";
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { softmaxForward } from "./softmax.ts";
 
 const kernel = defineKernel("kv_cache", common, source);
 
@@ -109,7 +109,10 @@ export function attendToCache(gpu: Gpu, options: CachedAttentionOptions): void {
         threads: range.count * heads * keys,
       }),
   );
-  softmaxScores(gpu, { ...options, queries: 1, keys, causal: false, scores });
+  const probabilities = gpu.acquire(batch * bytes.scores, "probabilities of attention");
+  const shape = { rows: batch * heads, columns: keys };
+  softmaxForward(gpu, shape, { x: scores, y: probabilities, logarithm: false });
+  gpu.release(scores);
   forImages(
     gpu,
     options,
@@ -117,7 +120,7 @@ export function attendToCache(gpu: Gpu, options: CachedAttentionOptions): void {
     (range, cached) =>
       gpu.run(kernel, "mix_values", {
         buffers: {
-          probabilities: sliceRows(scores, range, bytes.scores),
+          probabilities: sliceRows(probabilities, range, bytes.scores),
           values: cached(value),
           mixed: sliceRows(mixed, range, bytes.query),
         },
@@ -125,7 +128,7 @@ export function attendToCache(gpu: Gpu, options: CachedAttentionOptions): void {
         threads: range.count * heads * headDim / 4,
       }),
   );
-  gpu.release(scores);
+  gpu.release(probabilities);
 }
 
 /** Runs over images whose parts of all operands can be bound. */

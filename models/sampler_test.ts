@@ -108,13 +108,13 @@ gpuTest(
   },
 );
 
-gpuTest("generateTokens() waits for no token but those of many submits before", async (gpu) => {
+gpuTest("generateTokens() needs fewer submits than tokens", async (gpu) => {
   using transformer = randomTransformer(gpu);
   await generateTokens(transformer, { classes: [1], seeds: [1] });
   const { submits } = gpu.stats();
   await generateTokens(transformer, { classes: [1], seeds: [1] });
-  // Classes, seeds, the end of the tokens, and their read.
-  assertEquals(gpu.stats().submits - submits <= 4, true, "submits of nine tokens");
+  // An idle device gets a short submit first; then come longer ones, the classes, the seeds and the read.
+  assertEquals(gpu.stats().submits - submits < 9, true, "submits of nine tokens");
 });
 
 gpuTest("TokenPredictor rejects tapes that record, and tokens out of turn", (gpu) => {

@@ -221,21 +221,23 @@ export class Parameter implements Operand, Disposable {
       );
     }
     if (dtype === this.dtype) return;
-    const purpose = `a parameter of shape [${this.shape}]`;
-    const converted = acquireElements(this.gpu, this.shape, { dtype, purpose });
-    cast(this.gpu, { x: this.storage, y: converted });
-    this.gpu.release(this.storage);
-    this.#storage = converted;
+    const { storage } = this;
     this.#dtype = dtype;
+    const converted = this.#acquire();
+    cast(this.gpu, { x: storage, y: converted });
+    if (this.#owned) this.gpu.release(storage);
+    this.#storage = converted;
+    this.#owned = true;
   }
 
   /**
-   * Moves a matrix into a texture, where the adapter computes on the CPU, which loads it faster from there, and if it fits. Then only
-   * products of few rows (`gemv`) take it.
+   * Moves a matrix into a texture, where the adapter computes on the CPU, which loads it faster from there, if it fits and the buffer is
+   * the parameter's own. Then only products of few rows (`gemv`) take it.
    */
   moveToTexels(): void {
     const { gpu, storage, shape } = this;
-    if (!gpu.adapter.software || shape.length !== 2 || !gpu.fitsTexels(storage, shape[0]!)) return;
+    if (!gpu.adapter.software || !this.#owned || shape.length !== 2) return;
+    if (!gpu.fitsTexels(storage, shape[0]!)) return;
     this.#storage = gpu.moveToTexels(storage, shape[0]!);
   }
 

@@ -14,8 +14,11 @@ export interface QuantizerSize {
   dimensions: number;
 }
 
-/** Bytes of logits of a block of tokens, and of the logits kept for the backward, at most: 256 tokens of 262,144 codes, with room. */
+/** Bytes of logits of a block of tokens, at most: 256 tokens of 262,144 codes, with room. */
 export const LOGIT_BYTES = 320 * 2 ** 20;
+
+/** Blocks' worth of logits that are kept for the backward, at most. */
+const KEPT_BLOCKS = 2;
 
 /** How the logits of a quantization are laid out and divided. */
 export interface LogitPlan {
@@ -42,8 +45,8 @@ const MOST_ROWS = MOST_ITERATIONS / 2;
  *
  * @param gpu The device.
  * @param size Extents.
- * @param byteBudget Bytes of a block's logits, and of the logits kept, at most; but a block has at least as many tokens as aligned
- * bindings need.
+ * @param byteBudget Bytes of a block's logits, at most, and half of those that are kept; but a block has at least as many tokens as
+ * aligned bindings need.
  * @param threads Lanes of a workgroup; tests try others than the adapter's own.
  * @returns The plan.
  */
@@ -68,7 +71,7 @@ export function logitPlan(
   let bytes = 0;
   for (const block of blocks) {
     bytes += 16 * stride * block.count;
-    if (bytes > byteBudget) break;
+    if (bytes > KEPT_BLOCKS * byteBudget) break;
     kept++;
   }
   return { threads, quads, stride, blocks, kept };

@@ -29,8 +29,8 @@ export interface QuantizeOptions {
   /** Weight of the average entropy, which is subtracted. Default 1. */
   batchMaximizationWeight?: number;
   /**
-   * Bytes of logits (tokens × codes) that are kept for the backward, and that are computed at a time, at most. Default 320 MiB. What is
-   * not kept is computed again; but for rounding, results do not depend on it.
+   * Bytes of logits (tokens × codes) that are computed at a time, at most; twice as many are kept for the backward. Default 320 MiB.
+   * What is not kept is computed again; but for rounding, results do not depend on it.
    */
   logitBytes?: number;
 }
@@ -62,7 +62,7 @@ export interface Quantized extends Partial<QuantizerEntropies> {
  *
  * The gradient of `zq` and of the first mean of `quantLoss` goes straight through a softmax over the inner products, hence to every code
  * and to `z`; that of the entropies through a softmax at temperature T. Memory is of the size of `z` and `codebook` but for
- * `logitBytes`: once kept from forward to backward, and at most twice as scratch.
+ * `logitBytes`: twice that is kept from forward to backward, and twice that is scratch, at most.
  *
  * @param z Tokens, shape (tokens, dimensions).
  * @param codebook Codes, shape (codes, dimensions).

@@ -201,6 +201,22 @@ gpuTest("matmul() adds to what is there, at an offset", async (gpu) => {
   assertEquals([...found], [5, 6, 37, 48]);
 });
 
+gpuTest("matmul() of rows that lie whole pages apart", async (gpu) => {
+  const sizes = { rows: 260, columns: 516, inner: 1024 };
+  const { rows, columns, inner } = sizes;
+  const a = randomNumbers(rows * inner, "a").map((value) => value / Math.sqrt(inner));
+  const b = randomNumbers(columns * inner, "b");
+  const before = gpu.stats().dispatches;
+  const data = { a, b, c: new Float32Array(rows * columns) };
+  const found = await product(gpu, data, { ...sizes, transposeB: true });
+  if (gpu.adapter.software) assertEquals(gpu.stats().dispatches, before + 3, "with two copies");
+  for (const [i, j] of [[0, 0], [1, 515], [131, 257], [259, 0], [259, 515]] as const) {
+    let want = 0;
+    for (let k = 0; k < inner; k++) want += a[i * inner + k]! * b[j * inner + k]!;
+    assertClose([found[i * columns + j]!], [want], REDUCTION, `row ${i}, column ${j}`);
+  }
+});
+
 gpuTest("matmul() adds a residual that begins elsewhere than C", async (gpu) => {
   const [rows, columns, offset] = [3, 5, 71];
   const slices = ["a", "b", "c", "all"].map((name) => {

@@ -191,7 +191,7 @@ Deno.test("main() refuses commands and options that do not exist, and values tha
     [["constructor"], 'Cannot run "constructor": expected one of train'],
     [
       ["train", "--resum"],
-      'expected one of --config, --run, --runs, --resume, --debug, --help, found "--resum"',
+      'expected one of --config, --run, --runs, --profile-steps, --profile-out, --resume, --profile, --debug, --help, found "--resum"',
     ],
     [["train", "--config"], "expected a value after --config, found none"],
     [["train", "--config", "--resume"], "expected a value after --config, found none"],

@@ -164,6 +164,7 @@ def open_step(folder, step):
     config = json.loads(metadata["config"])
     sizes, loss = config["ddconfig"], config["lossconfig"]["params"]
     groups = sizes["numGroups"]
+    published_normalize = networks.Normalize
     networks.Normalize = lambda channels: nn.GroupNorm(groups, channels, eps=GROUP_NORM_EPSILON, affine=True)
     losses.LPIPS = small_perceptual(loss["vggWidth"])
     ibq = tokenizer(
@@ -178,6 +179,8 @@ def open_step(folder, step):
             perceptual_weight=loss["perceptualWeight"])},
         learning_rate=step["learningRate"], entropy_temperature=config["entropyTemperature"], beta=config["beta"],
         use_ema=True)
+    # The cases after this one have the published number of groups.
+    networks.Normalize = published_normalize
     load(ibq, tensors)
     ibq.model_ema.decay.fill_(config["emaDecay"])
     ibq.train()

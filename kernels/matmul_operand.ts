@@ -64,6 +64,25 @@ function columnAddress({ inner, vector }: Reading, column: string): string {
   return inner ? `min(${column}, n - 1u) * bStep` : `min(${column}, n - ${vector ? 4 : 1}u)`;
 }
 
+/** Loads numbers of an operand at one inner step; `last`, in the tail: how many neighbors the last load may take. */
+function loadsAt(
+  form: ProductForm,
+  { name, addressing, reading }: { name: "a" | "b"; addressing: Addressing; reading: Reading },
+  load: { j: number; step: string; last: number | undefined; numbers: readonly number[] },
+): string[] {
+  const { j, step, last, numbers } = load;
+  const at = `${name}At${j}`;
+  return [
+    `let ${at} = ${last === undefined ? step : `min(${step}, count - ${last}u)`};`,
+    ...numbers.map((i) => {
+      const value = loaded(form, name, indexOf(reading, i, at));
+      const mask = name === "a" && addressing.mask?.(i, at);
+      const inside = last !== undefined && reading.zeros && `${step} < count`;
+      return `let ${name}${i}_${j} = ${guarded(reading.vector, value, [inside, mask])};`;
+    }),
+  ];
+}
+
 /**
  * Reads the operand that lies along the lanes: each lane loads its own numbers.
  *
@@ -78,7 +97,7 @@ export function ownOperand(
   { name, addressing }: { name: "a" | "b"; addressing: Addressing },
 ): LaneOperand {
   const reading = readingOf(tile, form, name);
-  const { count, inner, vector, zeros } = reading;
+  const { count, inner, vector } = reading;
   const unit = vector ? 4 : 1;
   const [acrossUnit, alongUnit] = inner ? [1, unit] : [unit, 1];
   const addressed = range(count / acrossUnit).map((i) => i * acrossUnit);
@@ -90,20 +109,14 @@ export function ownOperand(
       ? [addressing.prepareRows("row", prepared, 0)]
       : addressed.map((j) => `let q${j} = ${columnAddress(reading, `column${j}`)};`),
     loads: (steps, tail) =>
-      range(steps / alongUnit).flatMap((j) => {
-        const at = `${name}At${j}`;
-        const step = `k + ${j * alongUnit}u`;
-        return [
-          `let ${at} = ${tail ? `min(${step}, count - ${alongUnit}u)` : step};`,
-          ...addressed.map((i) => {
-            const value = loaded(form, name, indexOf(reading, i, at));
-            const mask = name === "a" && addressing.mask?.(i, at);
-            return `let ${name}${i}_${j} = ${
-              guarded(vector, value, [tail && zeros && `${step} < count`, mask])
-            };`;
-          }),
-        ];
-      }),
+      range(steps / alongUnit).flatMap((j) =>
+        loadsAt(form, { name, addressing, reading }, {
+          j,
+          step: `k + ${j * alongUnit}u`,
+          last: tail ? alongUnit : undefined,
+          numbers: addressed,
+        })
+      ),
     number: (i, kk) => {
       const component = vector ? `.${COMPONENTS[inner ? kk & 3 : i & 3]}` : "";
       return `${name}${i - i % acrossUnit}_${Math.floor(kk / alongUnit)}${component}`;
@@ -125,7 +138,7 @@ export function dealtOperand(
   { name, addressing }: { name: "a" | "b"; addressing: Addressing },
 ): LaneOperand {
   const reading = readingOf(tile, form, name);
-  const { count, inner, vector, zeros } = reading;
+  const { count, inner, vector } = reading;
   const lanes = tile.lanesX * tile.lanesY;
   const [acrossUnit, alongUnit] = !vector ? [1, 1] : inner ? [1, 4] : [4, 1];
   // A round covers a block of numbers across and of inner steps along, a unit a lane.
@@ -151,20 +164,14 @@ export function dealtOperand(
       }),
     ],
     loads: (steps, tail) =>
-      range(steps / along).flatMap((j) => {
-        const at = `${name}At${j}`;
-        const step = `k + ${name}Step0 + ${j * along}u`;
-        return [
-          `let ${at} = ${tail ? `min(${step}, count - ${alongUnit}u)` : step};`,
-          ...rounds.map((i) => {
-            const value = loaded(form, name, indexOf(reading, i, at));
-            const mask = name === "a" && addressing.mask?.(i, at);
-            return `let ${name}${i}_${j} = ${
-              guarded(vector, value, [tail && zeros && `${step} < count`, mask])
-            };`;
-          }),
-        ];
-      }),
+      range(steps / along).flatMap((j) =>
+        loadsAt(form, { name, addressing, reading }, {
+          j,
+          step: `k + ${name}Step0 + ${j * along}u`,
+          last: tail ? alongUnit : undefined,
+          numbers: rounds,
+        })
+      ),
     number: (i, kk) => {
       const [x, y] = [i % across, kk % along];
       const lane = Math.floor(y / alongUnit) * acrossLanes + Math.floor(x / acrossUnit);

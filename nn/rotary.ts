@@ -168,21 +168,15 @@ export function splitHeads(qkv: Tensor, table: Operand, options: SplitHeadsOptio
   return { query: query!, key: key!, value: value! };
 }
 
-/**
- * Sees (batch, tokens, heads, headDim) as a view.
- *
- * @param x The heads.
- * @param first First token of the view. Default 0.
- * @returns The view from that token on.
- */
-export function viewOf(x: Operand, first = 0): HeadsView {
+/** All heads of a tensor (batch, tokens, heads, headDim). */
+function viewOf(x: Operand): HeadsView {
   const [, tokens, heads, headDim] = x.shape as [number, number, number, number];
   const width = heads * headDim;
   return {
     slice: x.storage,
     batchStride: tokens * width,
     tokenStride: width,
-    offset: first * width,
+    offset: 0,
   };
 }
 

@@ -5,7 +5,7 @@
  */
 
 /** Layers from the lowest to the highest: each may import itself and those before it. */
-const LAYERS = ["std", "kernels", "nn", "models", "train"];
+const LAYERS = ["std", "kernels", "nn", "models", "train", "cli"];
 
 /** The entry points at the root see every layer, and no layer sees them. */
 const ENTRY_POINTS = ["mod.ts", "cli.ts"];

@@ -96,11 +96,11 @@ export class Lpips extends Module {
   /**
    * Makes the network and its heads, with hashed weights.
    *
-   * @param gpu The device.
+   * @param gpu The device; undefined for an outline (see {@linkcode ModuleContext.outline}).
    * @param options Channels, and salt of the initial weights.
    * @throws {RangeError} If there are not five positive numbers of channels.
    */
-  constructor(gpu: Gpu, options: LpipsOptions = {}) {
+  constructor(gpu: Gpu | undefined, options: LpipsOptions = {}) {
     super();
     const { widths = VGG16_WIDTHS, salt = 0 } = options;
     if (
@@ -111,7 +111,7 @@ export class Lpips extends Module {
         `Cannot make LPIPS: expected ${BLOCK_CONVOLUTIONS.length} positive numbers of channels, found [${widths}]`,
       );
     }
-    const context = new FrozenContext(gpu, salt);
+    const context = new FrozenContext(gpu, salt, { initialize: false });
     this.#shift = this.register("scaling_layer.shift", constants(context, SHIFT));
     this.#scale = this.register("scaling_layer.scale", constants(context, SCALE));
     this.#network = this.register("net", new Vgg16(context, widths));
@@ -119,7 +119,7 @@ export class Lpips extends Module {
       const head = new Conv2d(context, { inputs, outputs: 1, kernel: 1, bias: false });
       this.#heads.push(this.register(`lin${i}.model.1`, head));
     }
-    this.#writeHashed(salt);
+    if (gpu) this.#writeHashed(salt);
   }
 
   /**
@@ -180,9 +180,6 @@ export class Lpips extends Module {
 }
 
 function constants(context: ModuleContext, values: readonly number[]): Parameter {
-  const parameter = context.parameter([1, 1, 1, values.length], { kind: "constant", value: 0 }, {
-    filePermutation: [0, 2, 3, 1],
-  });
-  parameter.write(Float32Array.from(values));
-  return parameter;
+  const shape = [1, 1, 1, values.length];
+  return context.table(shape, () => Float32Array.from(values), { filePermutation: [0, 2, 3, 1] });
 }

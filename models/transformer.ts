@@ -10,7 +10,7 @@ import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { rotaryTable } from "../nn/rotary.ts";
 import { concat } from "../nn/shape.ts";
-import { assertShape, dims, Parameter, type Tensor } from "../nn/tensor.ts";
+import { assertShape, dims, type Parameter, type Tensor } from "../nn/tensor.ts";
 import type { ForwardOptions } from "./blocks.ts";
 import {
   conditionMap,
@@ -149,10 +149,10 @@ export class Transformer extends Module {
         initializer: { kind: "constant", value: 0 },
       }),
     );
-    this.rotaryTable = new Parameter(context.gpu, [1 + config.blockSize, headDim / 2, 2], {
-      trainable: false,
-    });
-    this.rotaryTable.write(rotaryTable({ gridSize, headDim, base: config.ropeBase }));
+    this.rotaryTable = context.table(
+      [1 + config.blockSize, headDim / 2, 2],
+      () => rotaryTable({ gridSize, headDim, base: config.ropeBase }),
+    );
   }
 
   /** The table of the token embedding: (vocabSize, nEmbd), or the codebook (vocabSize, nCodebookEmbd). */

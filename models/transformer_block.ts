@@ -63,15 +63,24 @@ export function conditionMap(
 }
 
 /**
- * Multiplies rows of a new parameter.
+ * Multiplies rows of a new parameter, if it has values.
  *
+ * @param context Made the parameter.
  * @param parameter The parameter.
  * @param factors Factors of as many equal runs of rows.
  */
-export function scaleRows(parameter: Parameter, factors: readonly number[]): void {
+export function scaleRows(
+  context: ModuleContext,
+  parameter: Parameter,
+  factors: readonly number[],
+): void {
+  if (!context.initializes) return;
   using tape = new Tape(parameter.gpu, { record: false });
   const runs = [factors.length, parameter.size / factors.length, 1];
-  const vector = tape.input(Float32Array.from(factors), [factors.length, 1]);
+  const vector = cast(
+    tape.input(Float32Array.from(factors), [factors.length, 1]),
+    parameter.dtype === "f16" ? "f16" : "f32",
+  );
   const scaled = mulVector(tape.view(tape.constant(parameter), runs), vector);
   parameter.gpu.copy(scaled.storage, parameter.storage);
 }
@@ -231,11 +240,11 @@ export class TransformerBlock extends Module {
     if (config.sharedAln) {
       const initializer = { kind: "normal", standardDeviation: nEmbd ** -0.5 } as const;
       const vectors = context.parameter([1, 1, 6, nEmbd], initializer);
-      scaleRows(vectors, factors);
+      scaleRows(context, vectors, factors);
       this.#ownModulation = this.register("ada_gss", vectors);
     } else {
       const map = conditionMap(context, { width: nEmbd, vectors: 6 });
-      scaleRows(map.weight, factors);
+      scaleRows(context, map.weight, factors);
       this.#modulationMap = this.register("ada_lin.1", map);
     }
   }

@@ -33,7 +33,7 @@ export class ModulatedNorm extends Module {
     // The reference leaves the norm's default eps here.
     this.#norm = this.register("rmsnorm", new RmsNorm(context, { width: nEmbd, eps: 1e-5 }));
     this.#map = this.register("ada_lin.1", conditionMap(context, { width: nEmbd, vectors: 2 }));
-    scaleRows(this.#map.weight, [INITIAL_MODULATION]);
+    scaleRows(context, this.#map.weight, [INITIAL_MODULATION]);
   }
 
   /**

@@ -23,6 +23,19 @@ class Leaf extends Module {
   }
 }
 
+/** A matrix, a vector and a table. */
+class Mixed extends Module {
+  readonly table: Parameter;
+
+  constructor(context: ModuleContext) {
+    super();
+    const normal = { kind: "normal", standardDeviation: 1 } as const;
+    this.register("matrix", context.parameter([5, 3], normal));
+    this.register("vector", context.parameter([5], normal));
+    this.table = this.register("table", context.table([3], () => Float32Array.of(1, 2, 3)));
+  }
+}
+
 /** Two leaves. */
 class Tree extends Module {
   constructor(context: ModuleContext) {
@@ -87,3 +100,56 @@ gpuTest("ModuleContext.parameter() fills as the initializer says", async (gpu) =
   assert(Math.abs(mean - 5) < 0.15, `${mean}`);
   assert(Math.abs(Math.sqrt(variance) - 2) < 0.1, `${variance}`);
 });
+
+Deno.test("ModuleContext.outline() makes parameters with names, shapes and types, and no elements", () => {
+  using model = new Mixed(ModuleContext.outline({ matrices: "f16" }));
+  const found = [...model.namedParameters()].map((
+    [name, { shape, dtype, trainable, isOutline }],
+  ) => [
+    name,
+    shape,
+    dtype,
+    trainable,
+    isOutline,
+  ]);
+  assertEquals(found, [
+    ["matrix", [5, 3], "f16", true, true],
+    ["vector", [5], "f32", true, true],
+    ["table", [3], "f32", false, true],
+  ]);
+  model.convertMatrices("f32");
+  const [matrix] = model.trainableParameters();
+  assertEquals(matrix!.dtype, "f32");
+  for (const use of [() => matrix!.storage, () => matrix!.gpu]) {
+    assertThrows(
+      use,
+      TypeError,
+      "Cannot use a parameter of shape [5,3]: expected one with elements, found an outline",
+    );
+  }
+});
+
+gpuTest("ModuleContext stores matrices in the wanted type, and tables in f32", async (gpu) => {
+  using halves = new Mixed(new ModuleContext(gpu, 7, { matrices: "f16" }));
+  using floats = new Mixed(new ModuleContext(gpu, 7));
+  const [matrix, vector] = halves.trainableParameters();
+  const [expectedMatrix, expectedVector] = floats.trainableParameters();
+  assertEquals([matrix!.dtype, vector!.dtype, halves.table.dtype], ["f16", "f32", "f32"]);
+  assertEquals(matrix!.storage.bytes, 2 * 15);
+  const rounded = Float32Array.from(Float16Array.from(await expectedMatrix!.read()));
+  assertEquals(await matrix!.read(), rounded);
+  assertEquals(await vector!.read(), await expectedVector!.read());
+});
+
+gpuTest(
+  "ModuleContext without initial values makes room for them, and fills tables",
+  async (gpu) => {
+    const before = gpu.stats().liveBytes;
+    using model = new Mixed(new ModuleContext(gpu, 7, { initialize: false, matrices: "f16" }));
+    assert(gpu.stats().liveBytes > before);
+    assertEquals(await model.table.read(), Float32Array.of(1, 2, 3));
+    const [matrix] = model.trainableParameters();
+    matrix!.write(Float32Array.from({ length: 15 }, (_, i) => i / 4));
+    assertEquals(await matrix!.read(), Float32Array.from({ length: 15 }, (_, i) => i / 4));
+  },
+);

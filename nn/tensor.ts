@@ -143,13 +143,15 @@ export interface ParameterOptions {
 
 /**
  * A tensor that outlives tapes: a weight, a running statistic, a cache. It owns its buffer until it is disposed, or lies in a buffer
- * of something else, such as an optimizer, that outlives its use.
+ * of something else, such as an optimizer, that outlives its use. Without a device it is an outline: it has a shape, a type and a
+ * use, which is what names, counts and plans of memory need, and no elements.
  */
 export class Parameter implements Operand, Disposable {
   /** Whether an optimizer updates it. */
   readonly trainable: boolean;
   /** Axis i here is axis `filePermutation[i]` of the reference's file. */
   readonly filePermutation: readonly number[] | undefined;
+  readonly #gpu: Gpu | undefined;
   #dtype: DataType;
   #storage: Slice | undefined;
   #owned: boolean;
@@ -157,20 +159,36 @@ export class Parameter implements Operand, Disposable {
   /**
    * Takes a buffer for the elements.
    *
-   * @param gpu The device.
+   * @param gpu The device; undefined for an outline.
    * @param shape Extents, in the engine's order of axes.
    * @param options Type and use. The elements are undefined until written.
    */
   constructor(
-    readonly gpu: Gpu,
+    gpu: Gpu | undefined,
     readonly shape: readonly number[],
     options: ParameterOptions = {},
   ) {
+    this.#gpu = gpu;
     this.#dtype = options.dtype ?? "f32";
     this.trainable = options.trainable ?? true;
     this.filePermutation = options.filePermutation;
     this.#owned = options.storage === undefined;
-    this.#storage = options.storage ?? this.#acquire(options.purpose);
+    if (gpu) this.#storage = options.storage ?? this.#acquire(options.purpose);
+  }
+
+  /** The device. @throws {TypeError} If the parameter is an outline. */
+  get gpu(): Gpu {
+    if (!this.#gpu) {
+      throw new TypeError(
+        `Cannot use a parameter of shape [${this.shape}]: expected one with elements, found an outline`,
+      );
+    }
+    return this.#gpu;
+  }
+
+  /** Whether it has a shape, but no elements. */
+  get isOutline(): boolean {
+    return this.#gpu === undefined;
   }
 
   /** Element type. */
@@ -183,10 +201,14 @@ export class Parameter implements Operand, Disposable {
     return sizeOf(this.shape);
   }
 
-  /** Where the elements are. @throws {TypeError} If the parameter was disposed. */
+  /** Where the elements are. @throws {TypeError} If the parameter was disposed or is an outline. */
   get storage(): Slice {
     if (!this.#storage) {
-      throw new TypeError("Cannot use a parameter: expected a live one, found it disposed");
+      throw new TypeError(
+        `Cannot use a parameter of shape [${this.shape}]: expected one with elements, found ${
+          this.isOutline ? "an outline" : "it disposed"
+        }`,
+      );
     }
     return this.#storage;
   }
@@ -221,6 +243,10 @@ export class Parameter implements Operand, Disposable {
       );
     }
     if (dtype === this.dtype) return;
+    if (this.isOutline) {
+      this.#dtype = dtype;
+      return;
+    }
     const { storage } = this;
     this.#dtype = dtype;
     const converted = this.#acquire();
@@ -280,7 +306,7 @@ export class Parameter implements Operand, Disposable {
 
   /** Gives the buffer back, if it is the parameter's own. */
   [Symbol.dispose](): void {
-    if (this.#storage && this.#owned) this.gpu.release(this.#storage);
+    if (this.#storage && this.#owned) this.#gpu?.release(this.#storage);
     this.#storage = undefined;
   }
 

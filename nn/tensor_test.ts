@@ -60,7 +60,7 @@ gpuTest("a parameter owns its buffer until it is disposed, once", (gpu) => {
   parameter[Symbol.dispose]();
   parameter[Symbol.dispose]();
   assertEquals(gpu.stats().liveBytes, liveBytes);
-  assertThrows(() => parameter.storage, TypeError, "expected a live one, found it disposed");
+  assertThrows(() => parameter.storage, TypeError, "expected one with elements, found it disposed");
 });
 
 gpuTest(

@@ -11,7 +11,7 @@ import { mean } from "../nn/reduce.ts";
 import { standardize } from "../nn/standardize.ts";
 import type { Parameter, ParameterOptions, Tensor } from "../nn/tensor.ts";
 import { unitLength } from "../nn/unit_length.ts";
-import { hashedUniform } from "./hashed_uniform.ts";
+import { fillHashed } from "./hashed_uniform.ts";
 import { fileShape, writeFileTensor } from "./weights.ts";
 
 /** Channels of VGG16's five blocks. */
@@ -166,13 +166,10 @@ export class Lpips extends Module {
     for (const [name, parameter] of this.namedParameters()) {
       if (name.startsWith("scaling_layer")) continue;
       const values = new Float32Array(parameter.size);
-      if (name.endsWith("weight")) {
-        const uniform = hashedUniform(name, salt);
+      if (name.startsWith("lin")) fillHashed(values, { name, salt, center: 0, factor: 1 });
+      else if (name.endsWith("weight")) {
         const [, inputs = 1, height = 1, width = 1] = fileShape(parameter);
-        const range = 2 * Math.sqrt(6 / (inputs * height * width));
-        for (let i = 0; i < values.length; i++) {
-          values[i] = name.startsWith("lin") ? uniform(i) : (uniform(i) - 0.5) * range;
-        }
+        fillHashed(values, { name, salt, factor: 2 * Math.sqrt(6 / (inputs * height * width)) });
       }
       writeFileTensor(parameter, values);
     }

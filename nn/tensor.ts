@@ -2,7 +2,7 @@
 
 import { cast } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
-import { elementBytes, type Slice } from "../kernels/slice.ts";
+import { elementBytes, type Slice, subslice } from "../kernels/slice.ts";
 import type { Tape } from "./tape.ts";
 
 /**
@@ -225,7 +225,27 @@ export class Parameter implements Operand, Disposable {
         `Cannot write a parameter of shape [${this.shape}]: expected ${this.size} elements, found ${data.length}`,
       );
     }
-    this.gpu.upload(this.storage, this.dtype === "f16" ? Float16Array.from(data) : data);
+    this.writePart(0, data);
+  }
+
+  /**
+   * Writes some elements, so that a large parameter is written piece by piece and never in host memory as a whole.
+   *
+   * @param first Number of the first of them in the engine's order of axes; even where the parameter is f16.
+   * @param data The elements; rounded where the parameter is f16.
+   * @throws {RangeError} If the parameter has fewer.
+   */
+  writePart(first: number, data: Float32Array | Uint32Array): void {
+    const width = bytesOf([], this.dtype);
+    if (first + data.length > this.size || first * width % 4 !== 0) {
+      throw new RangeError(
+        `Cannot write elements ${first} to ${
+          first + data.length
+        } of a parameter: expected at most ${this.size}, and whole words`,
+      );
+    }
+    const place = subslice(this.storage, first * width, data.length * width);
+    this.gpu.upload(place, this.dtype === "f16" ? Float16Array.from(data) : data);
   }
 
   /**

@@ -1,5 +1,6 @@
 /** The loop that both stages share: steps, late reading of losses, log, validation, checkpoints, pictures, interruption. @module */
 
+import type { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import type { LogRecord, RunLog } from "./log.ts";
 import type { Progress } from "./progress.ts";
 import type { StageFolder } from "./run_folder.ts";
@@ -55,6 +56,8 @@ export interface LoopOptions {
   readonly log: RunLog;
   /** What whoever watches sees. */
   readonly progress: Progress;
+  /** Decides which checkpoints stay. */
+  readonly keeper: CheckpointKeeper;
   /** Steps done before. */
   readonly startStep: number;
   /** Steps at the end. */
@@ -102,9 +105,6 @@ export class NonFiniteError extends Error {
   }
 }
 
-/** Checkpoints that stay on disk: the newest, and one before it in case the newest cannot be read. */
-const KEPT_CHECKPOINTS = 2;
-
 /**
  * Trains until `totalSteps`, or until the signal.
  *
@@ -133,8 +133,9 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
   };
   const save = async (done: number): Promise<void> => {
     await finishPending();
-    await stage.save(folder.checkpointFile(done), done);
-    await folder.removeOldCheckpoints(KEPT_CHECKPOINTS);
+    const path = folder.checkpointFile(done);
+    await stage.save(path, done);
+    await options.keeper.saved(path);
     options.log.flush();
     saved = done;
   };
@@ -156,7 +157,9 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
     if (dues.some((every) => due(done, every, last))) clock?.interrupt();
     if (due(done, options.validateEvery, last)) {
       await finishPending();
-      note(options, { step: done, ...prefixed("validation", await stage.validate(done)) });
+      const metrics = await stage.validate(done);
+      options.keeper.observe("val", metrics);
+      note(options, { step: done, ...prefixed("validation", metrics) });
     }
     if (due(done, options.drawEvery, last)) {
       await finishPending();
@@ -212,6 +215,7 @@ async function report(
     options.log.write({ step: step + 1, epoch, ...metrics });
     return await stop(await stage.locateNonFinite(step));
   }
+  options.keeper.observe("train", metrics);
   if ((step + 1) % options.logEvery === 0) {
     const times = options.clock?.take();
     options.log.write({ step: step + 1, epoch, timeMs: Date.now(), ...times, ...metrics });

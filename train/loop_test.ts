@@ -2,6 +2,7 @@
 
 import { assertEquals, assertRejects } from "@std/assert";
 import { countingSignal, ignoreFiles } from "../tests/tiny_run.ts";
+import { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import { RunLog } from "./log.ts";
 import {
   AnomalyError,
@@ -68,6 +69,7 @@ async function inFolder(
         folder,
         log,
         progress,
+        keeper: await CheckpointKeeper.open(folder, { best: 0, monitor: null }),
         startStep,
         totalSteps,
         logEvery: 1,

@@ -118,15 +118,6 @@ export class StageFolder {
     }
     return newest;
   }
-
-  /**
-   * Removes all but the newest checkpoints.
-   *
-   * @param keep How many stay.
-   */
-  async removeOldCheckpoints(keep: number): Promise<void> {
-    for (const path of (await this.checkpoints()).slice(0, -keep)) await Deno.remove(path);
-  }
 }
 
 /** One run: a folder with a stage folder for each stage that was started. */

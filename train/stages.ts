@@ -2,7 +2,9 @@
 
 import { cpuUsage } from "node:process";
 import type { Gpu } from "../kernels/gpu.ts";
+import { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import {
+  checkpointRetention,
   completeTransformer,
   configToYaml,
   imageSize,
@@ -244,6 +246,7 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
       folder,
       log,
       progress,
+      keeper: await CheckpointKeeper.open(folder, checkpointRetention(trainer)),
       startStep,
       totalSteps,
       logEvery: trainer.logEveryNSteps,

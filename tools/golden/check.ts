@@ -10,6 +10,7 @@ import { checkGanStep } from "./gan_step.ts";
 import { checkGpt } from "./gpt.ts";
 import { parseJson } from "./json.ts";
 import { checkLpips } from "./lpips.ts";
+import { checkOfficial } from "./official.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
 import { checkQuantizer } from "./quantizer.ts";
@@ -32,8 +33,11 @@ const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["optim", checkOptim],
 ]);
 
+/** Files of which there is one for each official size. */
+const OFFICIAL = /^official_/;
+
 /** Files of parts that do not exist yet. */
-const NOT_CHECKED: readonly RegExp[] = [/^metrics$/, /^preprocess$/, /^official_/];
+const NOT_CHECKED: readonly RegExp[] = [/^metrics$/, /^preprocess$/];
 
 /** What became of one file. */
 export interface FileResult {
@@ -114,8 +118,8 @@ export class VectorFolder {
     if (NOT_CHECKED.some((pattern) => pattern.test(name))) {
       return { name, groups: [], checked: false };
     }
-    const check = CHECKS.get(name);
-    const known = [...CHECKS.keys()].join(", ");
+    const check = OFFICIAL.test(name) ? checkOfficial : CHECKS.get(name);
+    const known = [...CHECKS.keys(), "official_<model>_<size>"].join(", ");
     if (!check) {
       return failed(name, `Cannot check ${name}${SUFFIX}: expected one of ${known}`);
     }

@@ -3,7 +3,7 @@
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Transformer } from "../../models/transformer.ts";
 import type { TransformerOptions } from "../../models/transformer_options.ts";
-import { ModuleContext } from "../../nn/module.ts";
+import { ModuleContext, type ModuleContextOptions } from "../../nn/module.ts";
 import type { Tape } from "../../nn/tape.ts";
 import type { Tensor } from "../../nn/tensor.ts";
 import { type JsonObject, numberOf } from "./json.ts";
@@ -17,9 +17,14 @@ const SEED = 0;
  *
  * @param gpu The device.
  * @param config The arguments of the reference's constructor.
+ * @param contextOptions Whether its weights have values.
  * @returns The transformer; its weights are random.
  */
-export function makeTransformer(gpu: Gpu, config: JsonObject): Transformer {
+export function makeTransformer(
+  gpu: Gpu,
+  config: JsonObject,
+  contextOptions: ModuleContextOptions = {},
+): Transformer {
   const size = (key: string): number => numberOf(config[key], key);
   const rate = (key: string): number => numberOf(config[key] ?? 0, key);
   const options: TransformerOptions = {
@@ -30,7 +35,7 @@ export function makeTransformer(gpu: Gpu, config: JsonObject): Transformer {
     nEmbd: size("n_embd"),
     condDim: size("cond_dim"),
     classNum: size("class_num"),
-    multipleOf: size("multiple_of"),
+    ...("multiple_of" in config ? { multipleOf: size("multiple_of") } : {}),
     nKvHead: "n_kv_head" in config ? size("n_kv_head") : null,
     residDropoutP: rate("resid_dropout_p"),
     attnDropoutP: rate("attn_dropout_p"),
@@ -41,7 +46,7 @@ export function makeTransformer(gpu: Gpu, config: JsonObject): Transformer {
     usePretrainedCodebook: config.use_pretrained_codebook === true,
     ...("n_codebook_embd" in config ? { nCodebookEmbd: size("n_codebook_embd") } : {}),
   };
-  return new Transformer(new ModuleContext(gpu, SEED), options);
+  return new Transformer(new ModuleContext(gpu, SEED, contextOptions), options);
 }
 
 /** Images as tokens, and what a transformer reads of them. */

@@ -2,7 +2,7 @@
 
 import type { Gpu } from "../../kernels/gpu.ts";
 import { Tokenizer, type TokenizerOptions } from "../../models/tokenizer.ts";
-import { ModuleContext } from "../../nn/module.ts";
+import { ModuleContext, type ModuleContextOptions } from "../../nn/module.ts";
 import { type JsonObject, numberOf, numbersOf, objectOf } from "./json.ts";
 
 /** Groups of every group norm of the reference's encoder and decoder. */
@@ -45,8 +45,13 @@ export function tokenizerOptions(config: JsonObject): TokenizerOptions {
  *
  * @param gpu The device.
  * @param config See {@linkcode tokenizerOptions}.
+ * @param options Whether its weights have values.
  * @returns The tokenizer; its weights are random.
  */
-export function makeTokenizer(gpu: Gpu, config: JsonObject): Tokenizer {
-  return new Tokenizer(new ModuleContext(gpu, SEED), tokenizerOptions(config));
+export function makeTokenizer(
+  gpu: Gpu,
+  config: JsonObject,
+  options: ModuleContextOptions = {},
+): Tokenizer {
+  return new Tokenizer(new ModuleContext(gpu, SEED, options), tokenizerOptions(config));
 }

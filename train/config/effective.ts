@@ -3,7 +3,12 @@
  *
  * @module
  */
-import { isTokenizerRun, type RunConfig, type TrainerConfig } from "./types.ts";
+import {
+  isTokenizerRun,
+  type ModelCheckpointConfig,
+  type RunConfig,
+  type TrainerConfig,
+} from "./types.ts";
 
 /** Lightning's length of a run that names none. */
 const DEFAULT_EPOCHS = 1000;
@@ -43,10 +48,52 @@ export function validationInterval(trainer: TrainerConfig, stepsPerEpoch: number
  *
  * @param trainer The trainer's options.
  * @param stepsPerEpoch Optimizer steps of an epoch.
- * @returns `saveEveryNSteps`, or an epoch.
+ * @returns `saveEveryNSteps` or ModelCheckpoint's own interval if given. Otherwise what Lightning does: the end of each validation where
+ * these do not come once an epoch, as in pre-training, else the end of epochs.
  */
 export function saveInterval(trainer: TrainerConfig, stepsPerEpoch: number): number {
-  return trainer.saveEveryNSteps ?? Math.max(1, stepsPerEpoch);
+  const { saveEveryNSteps, valEveryNSteps, valCheckInterval, checkValEveryNEpoch } = trainer;
+  const { everyNTrainSteps = null, everyNEpochs = 1 } = modelCheckpoint(trainer) ?? {};
+  const steps = saveEveryNSteps ?? everyNTrainSteps;
+  if (steps !== null) return steps;
+  if (valEveryNSteps === null && (valCheckInterval !== 1 || checkValEveryNEpoch !== 1)) {
+    return validationInterval(trainer, stepsPerEpoch);
+  }
+  return Math.max(1, stepsPerEpoch * everyNEpochs);
+}
+
+/** Which checkpoints a run keeps beside the newest ones, which it always does. */
+export interface CheckpointRetention {
+  /** How many of the best; Infinity keeps all. */
+  readonly best: number;
+  /** Whose values rank them: a metric of the training or of the validation; null ranks none. */
+  readonly monitor: {
+    readonly split: "train" | "val";
+    readonly metric: string;
+    readonly mode: "min" | "max";
+  } | null;
+}
+
+/**
+ * Which checkpoints a run keeps.
+ *
+ * @param trainer The trainer's options.
+ * @returns What ModelCheckpoint says; without one, none but the newest.
+ */
+export function checkpointRetention(trainer: TrainerConfig): CheckpointRetention {
+  const { saveTopK = 0, monitor = null, mode = "min" } = modelCheckpoint(trainer) ?? {};
+  const best = saveTopK === -1 ? Infinity : saveTopK;
+  if (monitor === null) return { best, monitor };
+  const cut = monitor.indexOf("/");
+  const split = monitor.startsWith("train/") ? "train" : "val";
+  return { best, monitor: { split, metric: monitor.slice(cut + 1), mode } };
+}
+
+function modelCheckpoint({ callbacks }: TrainerConfig): ModelCheckpointConfig | undefined {
+  for (const { target, params } of callbacks ?? []) {
+    if (target === "tessera.callbacks.ModelCheckpoint") return params;
+  }
+  return undefined;
 }
 
 /**

@@ -270,6 +270,32 @@ export function nullable<T>(field: Field<T>): Field<T | null> {
   };
 }
 
+/**
+ * A field whose value must pass a further test.
+ *
+ * @param field The field.
+ * @param problemOf Says what was expected and what was found; undefined where nothing is wrong.
+ * @returns The field.
+ */
+export function refine<T>(
+  field: Field<T>,
+  problemOf: (value: T) => string | undefined,
+): Field<T> {
+  return {
+    expected: field.expected,
+    doc: field.doc,
+    initial: field.initial,
+    read(value, place) {
+      const result = field.read(value, place);
+      const problem = problemOf(result);
+      if (problem !== undefined) throw configError(place, problem);
+      return result;
+    },
+    write: (value) => field.write(value),
+    entries: (value) => field.entries(value),
+  };
+}
+
 /** A field for lists. */
 export interface ListOptions<T> extends FieldOptions<readonly T[]> {
   /** Smallest number of elements. */

@@ -25,7 +25,7 @@ Deno.test("resolveConfig() reads the reference's stage I and names ignored optio
   const { config, warnings } = asTokenizer(resolve(REFERENCE_TOKENIZER));
   assertEquals(warnings, [
     "Ignored options of c.yaml without a meaning here: trainer.accelerator, trainer.strategy, " +
-    "trainer.devices, trainer.num_sanity_val_steps, trainer.callbacks",
+    "trainer.devices, trainer.num_sanity_val_steps, trainer.callbacks[0].init_args.dirpath",
   ]);
   assertEquals(config.trainer.precision, "f16");
   const { params } = config.model;

@@ -6,7 +6,14 @@
 export { completeTransformer, imageSize } from "./complete.ts";
 export type { CompleteGptConfig, CompleteTransformer, TransformerContext } from "./complete.ts";
 export { downsamplingFactor } from "./check.ts";
-export { gradientClip, saveInterval, totalSteps, validationInterval } from "./effective.ts";
+export {
+  checkpointRetention,
+  gradientClip,
+  saveInterval,
+  totalSteps,
+  validationInterval,
+} from "./effective.ts";
+export type { CheckpointRetention } from "./effective.ts";
 export {
   asTokenizer,
   asTransformer,
@@ -18,6 +25,7 @@ export {
 } from "./load.ts";
 export type { LoadedConfig, LoadOptions, ResolveOptions } from "./load.ts";
 export type * from "./model_types.ts";
+export { nearest } from "./nearest.ts";
 export type { Instance } from "./object_field.ts";
 export { distributeOverrides } from "./overrides.ts";
 export type { ConfigSource, PerStage } from "./overrides.ts";

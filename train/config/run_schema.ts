@@ -8,10 +8,10 @@ import {
   integer,
   list,
   nullable,
-  number,
   text,
 } from "./field.ts";
 import { instance, object } from "./object_field.ts";
+import { trainer } from "./trainer_schema.ts";
 import { TOKENIZER_ALIASES, tokenizerParams } from "./tokenizer_schema.ts";
 import { transformerParams } from "./transformer_schema.ts";
 import type {
@@ -19,95 +19,9 @@ import type {
   ImageFolderConfig,
   ImageNetConfig,
   OpenMojiConfig,
-  Precision,
   RunConfig,
   ShardsConfig,
-  TrainerConfig,
 } from "./types.ts";
-
-const everySteps = (doc: string) => integer({ doc, min: 1 });
-
-/** Trainer options of Lightning that describe machines and objects which do not exist here. */
-const IGNORED_TRAINER_KEYS = [
-  ..."accelerator strategy devices num_nodes logger callbacks fast_dev_run min_epochs"
-    .split(" "),
-  ..."min_steps max_time limit_train_batches limit_test_batches limit_predict_batches".split(" "),
-  ..."overfit_batches num_sanity_val_steps enable_checkpointing enable_progress_bar".split(" "),
-  ..."enable_model_summary gradient_clip_algorithm deterministic benchmark inference_mode".split(
-    " ",
-  ),
-  ..."use_distributed_sampler profiler barebones plugins sync_batchnorm".split(" "),
-  ..."reload_dataloaders_every_n_epochs default_root_dir".split(" "),
-];
-
-/** Precisions by our names and Lightning's. */
-const PRECISIONS: ReadonlyMap<unknown, Precision> = new Map<unknown, Precision>([
-  ...[null, "f32", 32, "32", "32-true"].map((name) => [name, "f32"] as const),
-  ...["f16", 16, "16", "16-mixed"].map((name) => [name, "f16"] as const),
-]);
-/** Lightning's names of a type that WebGPU lacks. */
-const BFLOAT16: readonly unknown[] = ["bf16", "bf16-mixed"];
-
-const precision: Field<Precision> = {
-  expected: "f32 or f16 (or Lightning's 32-true or 16-mixed)",
-  doc:
-    "Type in which activations and copies of weights are stored; weights, sums and losses are f32",
-  initial: { value: "f32" },
-  read(value, place) {
-    const found = PRECISIONS.get(value);
-    if (found) return found;
-    if (BFLOAT16.includes(value)) {
-      // f32 holds every bfloat16, f16 does not.
-      place.notes.add(
-        `No bfloat16, which ${place.file} asks for as ${place.path}: WebGPU lacks it; f32 is taken (f16 needs half the bytes)`,
-      );
-      return "f32";
-    }
-    throw configError(place, `expected ${this.expected}, found ${describe(value)}`);
-  },
-  write: (value) => value,
-  entries: () => [],
-};
-
-const trainer = object<TrainerConfig>({
-  maxEpochs: nullable(integer({ doc: "Epochs of the run; null or -1 for no such limit", min: -1 })),
-  maxSteps: integer({
-    doc: "Optimizer steps of the run; -1 for no such limit",
-    min: -1,
-    initial: -1,
-  }),
-  logEveryNSteps: { ...everySteps("Steps between two lines of the log"), initial: { value: 1 } },
-  valEveryNSteps: nullable(
-    everySteps("Steps between two validations; null for the two options below"),
-  ),
-  valCheckInterval: number({
-    doc: "A whole number of steps between validations, or a share of an epoch",
-    min: 1e-6,
-    initial: 1,
-  }),
-  checkValEveryNEpoch: nullable(integer({ doc: "Epochs between validations", min: 1, initial: 1 })),
-  limitValBatches: nullable(integer({ doc: "Batches of a validation; null for all", min: 0 })),
-  saveEveryNSteps: nullable(
-    everySteps("Steps between two checkpoints; null for the end of each epoch"),
-  ),
-  imageEveryNSteps: { ...everySteps("Steps between two pictures"), initial: { value: 500 } },
-  gradientClipVal: nullable(
-    number({ doc: "Global norm of the gradients; null does not clip", min: 0 }),
-  ),
-  accumulateGradBatches: integer({
-    doc: "Batches averaged for one optimizer step",
-    min: 1,
-    initial: 1,
-  }),
-  precision,
-  detectAnomaly: boolean({
-    doc: "Whether every result of every step is looked at for NaN and infinity",
-    initial: false,
-  }),
-}, {
-  doc: "How long to train and how often to do what",
-  ignored: Object.fromEntries(IGNORED_TRAINER_KEYS.map((key) => [key, undefined])),
-});
 
 const size = nullable(
   integer({ doc: "Width and height in pixels; null for the tokenizer's", min: 1 }),

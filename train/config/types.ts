@@ -9,6 +9,25 @@ import type { Instance } from "./object_field.ts";
 /** Type in which activations and copies of weights are stored. */
 export type Precision = "f32" | "f16";
 
+/** Which checkpoints are written and kept, as Lightning's callback of that name says it. */
+export interface ModelCheckpointConfig {
+  /** The metric that ranks checkpoints, as `train/loss` or `val/psnr`; null ranks none. */
+  readonly monitor: string | null;
+  /** Whether the smallest or the largest values are the best. */
+  readonly mode: "min" | "max";
+  /** How many of the best checkpoints are kept; -1 keeps all. */
+  readonly saveTopK: number;
+  /** Optimizer steps between two checkpoints; null where epochs decide. */
+  readonly everyNTrainSteps: number | null;
+  /** Epochs between two checkpoints. */
+  readonly everyNEpochs: number;
+}
+
+/** What is done beside training, by the names of Lightning's callbacks. */
+export type CallbackConfig =
+  | Instance<"tessera.callbacks.ModelCheckpoint", ModelCheckpointConfig>
+  | Instance<"tessera.callbacks.LearningRateMonitor", Readonly<Record<never, never>>>;
+
 /** How long to train and how often to do what. */
 export interface TrainerConfig {
   /** Epochs of the run; null or −1 for no such limit. */
@@ -37,6 +56,8 @@ export interface TrainerConfig {
   readonly precision: Precision;
   /** Whether every result of every step is looked at for NaN and infinity. */
   readonly detectAnomaly: boolean;
+  /** What is done beside training; null for nothing. */
+  readonly callbacks: readonly CallbackConfig[] | null;
 }
 
 /** Which part of a data set that has no such division of its own. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { Reader, ZipReader, ZipWriter } from "@zip.js/zip.js";
+import { ZipWriter } from "@zip.js/zip.js";
 import { UserError } from "../errors.ts";
 import { writeFileAtomically } from "./atomic.ts";
-import { fileError } from "./file_error.ts";
+import { FileSource, malformed } from "./byte_source.ts";
 import {
   formatNpyHeader,
   NPY_PREFIX_BYTES,
@@ -15,6 +15,7 @@ import {
   type NpyDtype,
   parseNpyHeader,
 } from "./npy.ts";
+import { ZipArchive } from "./zip.ts";
 
 /** An array of an archive. */
 export interface NpzEntry extends NpyArray {
@@ -33,49 +34,14 @@ export interface NpzSource extends NpyArray {
 }
 
 const SUFFIX = ".npy";
-const ZIP_OPTIONS = { useWebWorkers: false, checkSignature: true } as const;
-const LOCAL_HEADER_BYTES = 30;
 
-/** The part of zip.js's entry that is used here. */
-interface ZipEntry {
-  readonly filename: string;
-  readonly directory: boolean;
-  readonly offset: number;
-  readonly compressionMethod: number;
-  readonly encrypted: boolean;
-  readonly uncompressedSize: number;
-  getData?(writable: WritableStream<Uint8Array>, options: object): Promise<unknown>;
-}
-
-/** Bytes of an open file at any place, for zip.js; reads wait for each other, as they share one position. */
-class FileReader extends Reader<Deno.FsFile> {
-  readonly #file: Deno.FsFile;
-  #turn: Promise<unknown> = Promise.resolve();
-
-  constructor(file: Deno.FsFile, sizeBytes: number) {
-    super(file);
-    this.#file = file;
-    this.size = sizeBytes;
-  }
-
-  override readUint8Array(index: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    const result = this.#turn.then(() => this.#readNow(index, length));
-    this.#turn = result.catch(() => {});
-    return result;
-  }
-
-  async #readNow(index: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
-    // A hostile archive may announce any length: never more is allocated than the file has.
-    const bytes = new Uint8Array(Math.max(0, Math.min(length, this.size - index)));
-    await this.#file.seek(index, Deno.SeekMode.Start);
-    let filled = 0;
-    while (filled < bytes.length) {
-      const count = await this.#file.read(bytes.subarray(filled));
-      if (count === null) break;
-      filled += count;
-    }
-    return bytes.subarray(0, filled);
-  }
+/** An array's place in an archive. */
+interface Member {
+  readonly entry: NpzEntry;
+  /** Name of its file in the archive. */
+  readonly file: string;
+  /** Bytes of the header in front of its elements. */
+  readonly dataStart: number;
 }
 
 /**
@@ -93,16 +59,18 @@ export class NpzReader implements Disposable {
   readonly path: string;
   /** Arrays by name, in the order of the archive. */
   readonly entries: ReadonlyMap<string, NpzEntry>;
-  readonly #file: Deno.FsFile;
-  readonly #members: ReadonlyMap<string, { readonly zip: ZipEntry; readonly dataStart: number }>;
+  readonly #source: FileSource;
+  readonly #archive: ZipArchive;
+  readonly #members: ReadonlyMap<string, Member>;
 
   private constructor(
-    path: string,
-    file: Deno.FsFile,
-    members: ReadonlyMap<string, { zip: ZipEntry; dataStart: number; entry: NpzEntry }>,
+    source: FileSource,
+    archive: ZipArchive,
+    members: ReadonlyMap<string, Member>,
   ) {
-    this.path = path;
-    this.#file = file;
+    this.path = source.name;
+    this.#source = source;
+    this.#archive = archive;
     this.#members = members;
     this.entries = new Map([...members].map(([name, { entry }]) => [name, entry]));
   }
@@ -115,15 +83,13 @@ export class NpzReader implements Disposable {
    * @throws {UserError} If the file cannot be read, is damaged, or holds other things than arrays.
    */
   static async open(path: string): Promise<NpzReader> {
-    let file: Deno.FsFile | undefined;
+    const source = await FileSource.open(path);
     try {
-      file = await Deno.open(path, { read: true });
-      const { size, isDirectory } = await file.stat();
-      if (isDirectory) throw new Deno.errors.IsADirectory();
-      return new NpzReader(path, file, await openMembers(path, new FileReader(file, size)));
-    } catch (cause) {
-      file?.close();
-      throw problemOf(path, cause);
+      const archive = await ZipArchive.open(source, "npz file");
+      return new NpzReader(source, archive, await openMembers(path, archive));
+    } catch (error) {
+      source.close();
+      throw error;
     }
   }
 
@@ -155,7 +121,7 @@ export class NpzReader implements Disposable {
     if (!member) return;
     let skip = member.dataStart;
     let left = npyDataBytes(entry);
-    for await (const chunk of unpack(this.path, member.zip)) {
+    for await (const chunk of this.#archive.chunks(member.file)) {
       const bytes = chunk.subarray(Math.min(skip, chunk.length));
       skip -= chunk.length - bytes.length;
       if (bytes.length > left) throw wrongLength(this.path, entry);
@@ -180,54 +146,35 @@ export class NpzReader implements Disposable {
 
   /** Closes the file. */
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#source.close();
   }
 }
 
-async function openMembers(
-  path: string,
-  reader: FileReader,
-): Promise<Map<string, { zip: ZipEntry; dataStart: number; entry: NpzEntry }>> {
-  const members = new Map<string, { zip: ZipEntry; dataStart: number; entry: NpzEntry }>();
-  // Names that lead out of a folder are refused by zip.js; here none is ever used as a path.
-  const archive = new ZipReader(reader, ZIP_OPTIONS);
-  for await (const zip of archive.getEntriesGenerator() as AsyncIterable<ZipEntry>) {
-    const name = zip.filename.slice(0, -SUFFIX.length);
-    if (!zip.filename.endsWith(SUFFIX) || zip.directory) {
-      throw damaged(
-        path,
-        `expected arrays only, found ${JSON.stringify(zip.filename.slice(0, 60))}`,
-      );
+async function openMembers(path: string, archive: ZipArchive): Promise<Map<string, Member>> {
+  const members = new Map<string, Member>();
+  for (const { name: file, sizeBytes, stored } of archive.members.values()) {
+    const name = file.slice(0, -SUFFIX.length);
+    if (!file.endsWith(SUFFIX)) {
+      throw malformed(path, `expected arrays only, found ${JSON.stringify(file.slice(0, 60))}`);
     }
-    if (zip.encrypted) throw damaged(path, `expected arrays without password, found ${name}`);
-    if (members.has(name)) throw damaged(path, `expected each array once, found ${name} twice`);
     const { dataStart, ...array } = parseNpyHeader(
-      await prefixOf(path, zip),
+      await prefixOf(archive, file),
       `array ${name} of ${path}`,
     );
-    if (zip.uncompressedSize !== dataStart + npyDataBytes(array)) {
+    if (sizeBytes !== dataStart + npyDataBytes(array)) {
       throw wrongLength(path, { name, ...array });
     }
-    const stored = zip.compressionMethod === 0
-      ? await contentStart(reader, zip.offset) + dataStart
-      : null;
-    members.set(name, { zip, dataStart, entry: { name, startByte: stored, ...array } });
+    const startByte = stored ? await archive.contentStart(file) + dataStart : null;
+    members.set(name, { file, dataStart, entry: { name, startByte, ...array } });
   }
   return members;
 }
 
-/** Where a member's content starts: behind its local header, whose extra field has a length of its own. */
-async function contentStart(reader: FileReader, offset: number): Promise<number> {
-  const header = await reader.readUint8Array(offset, LOCAL_HEADER_BYTES);
-  const view = new DataView(header.buffer);
-  return offset + LOCAL_HEADER_BYTES + view.getUint16(26, true) + view.getUint16(28, true);
-}
-
 /** The first unpacked bytes of a member. */
-async function prefixOf(path: string, zip: ZipEntry): Promise<Uint8Array> {
+async function prefixOf(archive: ZipArchive, file: string): Promise<Uint8Array> {
   const prefix = new Uint8Array(NPY_PREFIX_BYTES);
   let filled = 0;
-  for await (const chunk of unpack(path, zip)) {
+  for await (const chunk of archive.chunks(file)) {
     const part = chunk.subarray(0, prefix.length - filled);
     prefix.set(part, filled);
     filled += part.length;
@@ -236,49 +183,12 @@ async function prefixOf(path: string, zip: ZipEntry): Promise<Uint8Array> {
   return prefix.subarray(0, filled);
 }
 
-/** Unpacks a member; ends the unpacking where the reader ends early. */
-async function* unpack(path: string, zip: ZipEntry): AsyncGenerator<Uint8Array<ArrayBuffer>> {
-  if (!zip.getData) return;
-  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array<ArrayBuffer>>();
-  const stop = new AbortController();
-  const done = zip.getData(writable, { ...ZIP_OPTIONS, signal: stop.signal }).then(
-    () => undefined,
-    async (cause: unknown) => {
-      await writable.abort(cause).catch(() => {});
-      return cause;
-    },
-  );
-  try {
-    for await (const chunk of readable) yield chunk;
-  } catch (cause) {
-    throw problemOf(path, cause);
-  } finally {
-    stop.abort();
-    await done;
-  }
-}
-
-function damaged(path: string, problem: string): UserError {
-  return new UserError(`Cannot read ${path}: ${problem}`);
-}
-
 function wrongLength(path: string, array: NpyArray & { readonly name: string }): UserError {
-  return damaged(
+  return malformed(
     path,
     `expected the ${npyDataBytes(array)} bytes of the shape (${array.shape.join(", ")}) in array ` +
       `${array.name}, found another number`,
   );
-}
-
-/** What is wrong with a file, from an error of the operating system or of the archive's reader. */
-function problemOf(path: string, cause: unknown): UserError {
-  if (cause instanceof UserError) return cause;
-  const refused = Object.values(Deno.errors).some((kind) => cause instanceof kind);
-  if (refused) return fileError(`read ${path}`, cause);
-  const reason = cause instanceof Error ? cause.message : String(cause);
-  return new UserError(`Cannot read ${path}: expected an undamaged npz file, found "${reason}"`, {
-    cause,
-  });
 }
 
 /**
@@ -297,7 +207,7 @@ export function writeNpz(path: string, arrays: readonly NpzSource[]): Promise<nu
 async function* archiveOf(arrays: readonly NpzSource[]): AsyncGenerator<Uint8Array> {
   const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
   const writer = new ZipWriter(writable, {
-    ...ZIP_OPTIONS,
+    useWebWorkers: false,
     level: 0,
     zip64: true,
     extendedTimestamp: false,

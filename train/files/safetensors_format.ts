@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UserError } from "../errors.ts";
+import { malformed, show } from "./byte_source.ts";
 
 /** Bytes of one element of each element type that is read and written here. */
 export const DTYPE_BYTES = { F32: 4, F16: 2, BF16: 2, I32: 4, U32: 4, I64: 8, U8: 1 } as const;
@@ -53,12 +53,6 @@ function isIndex(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
 }
 
-/** Shows a value of a header, shortened, as a hostile one may be large. */
-function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
 /**
  * Number of elements of a shape.
  *
@@ -67,17 +61,6 @@ function show(value: unknown): string {
  */
 export function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
-}
-
-/**
- * Makes the error for a file that is not what it should be: `Cannot read x.safetensors: <problem>`.
- *
- * @param file Name of the file.
- * @param problem What was expected and what was found.
- * @returns The error to throw.
- */
-export function malformed(file: string, problem: string): UserError {
-  return new UserError(`Cannot read ${file}: ${problem}`);
 }
 
 /**

@@ -3,98 +3,14 @@
  *
  * @module
  */
-import { fileError } from "./file_error.ts";
+import { BufferSource, type ByteSource, FileSource, malformed } from "./byte_source.ts";
 import {
   HEADER_START_BYTES,
-  malformed,
   parseHeader,
   parseHeaderLength,
   type SafetensorsHeader,
   type TensorEntry,
 } from "./safetensors_format.ts";
-
-/** Where bytes come from: a file or a buffer. */
-interface ByteSource {
-  readonly sizeBytes: number;
-  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>>;
-  close(): void;
-}
-
-class BufferSource implements ByteSource {
-  readonly #bytes: Uint8Array;
-  constructor(bytes: Uint8Array) {
-    this.#bytes = bytes;
-  }
-  get sizeBytes(): number {
-    return this.#bytes.byteLength;
-  }
-  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    return Promise.resolve(
-      new Uint8Array(this.#bytes.subarray(startByte, startByte + lengthBytes)),
-    );
-  }
-  close(): void {}
-}
-
-class FileSource implements ByteSource {
-  readonly #file: Deno.FsFile;
-  readonly #name: string;
-  readonly sizeBytes: number;
-  /** Reads share one file position, so each waits for the one before. */
-  #turn: Promise<unknown> = Promise.resolve();
-
-  constructor(file: Deno.FsFile, name: string, sizeBytes: number) {
-    this.#file = file;
-    this.#name = name;
-    this.sizeBytes = sizeBytes;
-  }
-
-  read(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    const result = this.#turn.then(() => this.#readNow(startByte, lengthBytes));
-    this.#turn = result.catch(() => {});
-    return result;
-  }
-
-  async #readNow(startByte: number, lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = new Uint8Array(lengthBytes);
-    let filled = 0;
-    try {
-      await this.#file.seek(startByte, Deno.SeekMode.Start);
-      while (filled < lengthBytes) {
-        const count = await this.#file.read(bytes.subarray(filled));
-        if (count === null) break;
-        filled += count;
-      }
-    } catch (cause) {
-      throw fileError(`read ${this.#name}`, cause);
-    }
-    if (filled < lengthBytes) {
-      throw malformed(
-        this.#name,
-        `expected ${lengthBytes} bytes at byte ${startByte}, found ${filled}: the file is cut short`,
-      );
-    }
-    return bytes;
-  }
-
-  close(): void {
-    this.#file.close();
-  }
-}
-
-/** Opens a file for reading at any place. */
-async function openSource(path: string): Promise<FileSource> {
-  let file: Deno.FsFile | undefined;
-  try {
-    file = await Deno.open(path, { read: true });
-    const { size, isDirectory } = await file.stat();
-    if (isDirectory) throw new Deno.errors.IsADirectory();
-    return new FileSource(file, path, size);
-  } catch (cause) {
-    file?.close();
-    throw fileError(`read ${path}`, cause);
-  }
-}
 
 /** Widens bfloat16, the upper half of a float32, to float32. */
 function widenBfloat16(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
@@ -133,9 +49,16 @@ export class SafetensorsReader implements Disposable {
     this.#source = source;
   }
 
-  static async #from(name: string, source: ByteSource): Promise<SafetensorsReader> {
+  /**
+   * Reads and checks the header of an open source.
+   *
+   * @param source The file; closed with the reader, or if it is refused.
+   * @returns The reader; dispose of it after use.
+   * @throws {UserError} If the source is cut short, or is not a safetensors file.
+   */
+  static async fromSource(source: ByteSource): Promise<SafetensorsReader> {
+    const { name, sizeBytes } = source;
     try {
-      const { sizeBytes } = source;
       const prefix = await source.read(0, Math.min(HEADER_START_BYTES, sizeBytes));
       const headerBytes = parseHeaderLength(prefix, sizeBytes, name);
       const header = await source.read(HEADER_START_BYTES, headerBytes);
@@ -154,7 +77,7 @@ export class SafetensorsReader implements Disposable {
    * @throws {UserError} If the file cannot be read, is cut short, or is not a safetensors file.
    */
   static async open(path: string): Promise<SafetensorsReader> {
-    return await SafetensorsReader.#from(path, await openSource(path));
+    return await SafetensorsReader.fromSource(await FileSource.open(path));
   }
 
   /**
@@ -166,7 +89,7 @@ export class SafetensorsReader implements Disposable {
    * @throws {UserError} If the bytes are not those of a safetensors file.
    */
   static fromBytes(bytes: Uint8Array, name = "safetensors buffer"): Promise<SafetensorsReader> {
-    return SafetensorsReader.#from(name, new BufferSource(bytes));
+    return SafetensorsReader.fromSource(new BufferSource(bytes, name));
   }
 
   /**

@@ -157,6 +157,12 @@ export function malformed(file: string, problem: string): UserError {
  * @returns At most 60 characters.
  */
 export function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  let text: string;
+  try {
+    text = JSON.stringify(value) ?? String(value);
+  } catch {
+    // A number of more than 53 bits, or something that contains itself.
+    text = typeof value === "bigint" ? String(value) : typeof value;
+  }
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;
 }

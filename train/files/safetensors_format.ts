@@ -6,7 +6,19 @@
 import { malformed, show } from "./byte_source.ts";
 
 /** Bytes of one element of each element type that is read and written here. */
-export const DTYPE_BYTES = { F32: 4, F16: 2, BF16: 2, I32: 4, U32: 4, I64: 8, U8: 1 } as const;
+export const DTYPE_BYTES = {
+  F64: 8,
+  F32: 4,
+  F16: 2,
+  BF16: 2,
+  I64: 8,
+  I32: 4,
+  U32: 4,
+  I16: 2,
+  I8: 1,
+  U8: 1,
+  BOOL: 1,
+} as const;
 
 /** Element type of a tensor in a safetensors file. */
 export type SafetensorsDtype = keyof typeof DTYPE_BYTES;

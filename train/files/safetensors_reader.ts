@@ -4,6 +4,7 @@
  * @module
  */
 import { BufferSource, type ByteSource, FileSource, malformed } from "./byte_source.ts";
+import { toFloat32 } from "./elements.ts";
 import {
   HEADER_START_BYTES,
   parseHeader,
@@ -11,12 +12,6 @@ import {
   type SafetensorsHeader,
   type TensorEntry,
 } from "./safetensors_format.ts";
-
-/** Widens bfloat16, the upper half of a float32, to float32. */
-function widenBfloat16(bytes: Uint8Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
-  const wide = Uint32Array.from(new Uint16Array(bytes.buffer), (half) => half << 16);
-  return new Float32Array(wide.buffer);
-}
 
 /**
  * An open safetensors file. The header is read and checked at once, each tensor when it is asked for.
@@ -149,11 +144,9 @@ export class SafetensorsReader implements Disposable {
     const { dtype } = this.entry(name);
     switch (dtype) {
       case "F32":
-        return new Float32Array((await this.bytes(name)).buffer);
       case "F16":
-        return Float32Array.from(new Float16Array((await this.bytes(name)).buffer));
       case "BF16":
-        return widenBfloat16(await this.bytes(name));
+        return toFloat32(await this.bytes(name), dtype);
       default:
         throw malformed(this.name, `tensor ${name}: expected F32, F16 or BF16, found ${dtype}`);
     }

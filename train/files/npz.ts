@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { ZipWriter } from "@zip.js/zip.js";
 import { UserError } from "../errors.ts";
 import { writeFileAtomically } from "./atomic.ts";
 import { FileSource, malformed } from "./byte_source.ts";
@@ -16,6 +15,7 @@ import {
   parseNpyHeader,
 } from "./npy.ts";
 import { ZipArchive } from "./zip.ts";
+import { zipChunks } from "./zip_writer.ts";
 
 /** An array of an archive. */
 export interface NpzEntry extends NpyArray {
@@ -201,36 +201,11 @@ function wrongLength(path: string, array: NpyArray & { readonly name: string }):
  * @throws {TypeError} If an array's data is not as long as its shape says.
  */
 export function writeNpz(path: string, arrays: readonly NpzSource[]): Promise<number> {
-  return writeFileAtomically(path, archiveOf(arrays));
-}
-
-async function* archiveOf(arrays: readonly NpzSource[]): AsyncGenerator<Uint8Array> {
-  const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
-  const writer = new ZipWriter(writable, {
-    useWebWorkers: false,
-    level: 0,
-    zip64: true,
-    extendedTimestamp: false,
-    // As NumPy: the same arrays give the same bytes.
-    lastModDate: new Date(1980, 0, 1),
-  });
-  const stop = new AbortController();
-  const written = (async () => {
-    for (const array of arrays) {
-      const content = ReadableStream.from(contentOf(array));
-      await writer.add(array.name + SUFFIX, content, { signal: stop.signal });
-    }
-    await writer.close();
-  })().then(() => undefined, async (cause: unknown) => {
-    await writable.abort(cause).catch(() => {});
-    return cause;
-  });
-  try {
-    for await (const chunk of readable) yield chunk;
-  } finally {
-    stop.abort();
-    await written;
-  }
+  const files = arrays.map((array) => ({
+    name: array.name + SUFFIX,
+    content: contentOf(array),
+  }));
+  return writeFileAtomically(path, zipChunks(files));
 }
 
 async function* contentOf(array: NpzSource): AsyncGenerator<Uint8Array> {

@@ -31,16 +31,25 @@ async function* chunks(
 ): AsyncGenerator<Uint8Array> {
   const sorted = tensors.toSorted(compareTensors);
   yield formatHeader(sorted, new Map(Object.entries(options.metadata ?? {})));
-  for (const { name, dtype, shape, data } of sorted) {
-    const view = typeof data === "function" ? await data() : data;
-    const expectedBytes = elementCount(shape) * DTYPE_BYTES[dtype];
-    if (view.byteLength !== expectedBytes) {
-      throw new TypeError(
-        `Cannot write tensor ${name}: expected ${expectedBytes} bytes for ${dtype} of shape [${shape}], found ${view.byteLength}`,
-      );
-    }
-    yield new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  for (const tensor of sorted) yield await bytesOf(tensor);
+}
+
+/**
+ * Gets the bytes of a tensor to be written.
+ *
+ * @param tensor The tensor.
+ * @returns Its elements, not copied.
+ * @throws {TypeError} If they are not as many as its shape says.
+ */
+export async function bytesOf({ name, dtype, shape, data }: TensorSource): Promise<Uint8Array> {
+  const view = typeof data === "function" ? await data() : data;
+  const expectedBytes = elementCount(shape) * DTYPE_BYTES[dtype];
+  if (view.byteLength !== expectedBytes) {
+    throw new TypeError(
+      `Cannot write tensor ${name}: expected ${expectedBytes} bytes for ${dtype} of shape [${shape}], found ${view.byteLength}`,
+    );
   }
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
 /**

@@ -1,0 +1,191 @@
+/**
+ * Writes checkpoints that `torch.load(weights_only=True)` reads, tensor after tensor, always the same bytes for the same content.
+ *
+ * @module
+ */
+import { writeFileAtomically } from "./atomic.ts";
+import { elementCount, type SafetensorsDtype } from "./safetensors_format.ts";
+import { bytesOf, type TensorSource } from "./safetensors_writer.ts";
+import { METADATA_KEY } from "./torch_reader.ts";
+import { zipChunks, type ZipSource } from "./zip_writer.ts";
+
+/** What stands beside the tensors. */
+export interface TorchWriteOptions {
+  /** Whole numbers at the top, such as `epoch` and `global_step`. */
+  readonly numbers?: Readonly<Record<string, number>>;
+  /** Texts, in a dictionary of their own. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** PyTorch's storages by element type; it has no older name for the one that is missing. */
+const STORAGES: Readonly<Record<Exclude<SafetensorsDtype, "U32">, string>> = {
+  F64: "DoubleStorage",
+  F32: "FloatStorage",
+  F16: "HalfStorage",
+  BF16: "BFloat16Storage",
+  I64: "LongStorage",
+  I32: "IntStorage",
+  I16: "ShortStorage",
+  I8: "CharStorage",
+  U8: "ByteStorage",
+  BOOL: "BoolStorage",
+};
+
+/** Folder of everything in the archive; PyTorch takes any. */
+const ROOT = "archive/";
+
+/**
+ * Writes a checkpoint in Lightning's layout: the tensors in a dictionary `state_dict`, in the given order.
+ *
+ * @param path File to create or replace, atomically; at most one tensor is in memory at a time.
+ * @param tensors The tensors.
+ * @param options What stands beside them.
+ * @returns Size of the file in bytes.
+ * @throws {UserError} If the file cannot be written; the old one, if any, is untouched then.
+ * @throws {TypeError} If a tensor's values are not as many as its shape says, or PyTorch has no such type.
+ */
+export function writeTorch(
+  path: string,
+  tensors: readonly TensorSource[],
+  options: TorchWriteOptions = {},
+): Promise<number> {
+  const file = (name: string, content: ZipSource["content"]): ZipSource => ({
+    name: ROOT + name,
+    content,
+  });
+  const text = (value: string): Uint8Array[] => [new TextEncoder().encode(value)];
+  return writeFileAtomically(
+    path,
+    zipChunks([
+      file("data.pkl", [checkpointPickle(tensors, options)]),
+      file("byteorder", text("little")),
+      ...tensors.map((tensor, key) => file(`data/${key}`, contentOf(tensor))),
+      file("version", text("3\n")),
+    ]),
+  );
+}
+
+async function* contentOf(tensor: TensorSource): AsyncGenerator<Uint8Array> {
+  yield await bytesOf(tensor);
+}
+
+function checkpointPickle(
+  tensors: readonly TensorSource[],
+  { numbers = {}, metadata = {} }: TorchWriteOptions,
+): Uint8Array {
+  const pickle = new PickleWriter();
+  pickle.dictionary(() => {
+    pickle.text("state_dict");
+    pickle.emptyOrderedDictionary();
+    pickle.items(() => {
+      for (const [key, tensor] of tensors.entries()) {
+        pickle.text(tensor.name);
+        writeTensor(pickle, tensor, key);
+      }
+    });
+    for (const [name, value] of Object.entries(numbers)) {
+      pickle.text(name);
+      pickle.integer(value);
+    }
+    pickle.text(METADATA_KEY);
+    pickle.dictionary(() => {
+      for (const [name, value] of Object.entries(metadata)) {
+        pickle.text(name);
+        pickle.text(value);
+      }
+    });
+  });
+  return pickle.finish();
+}
+
+/** A call of PyTorch's function that makes a tensor of a storage: storage, offset, shape, strides, no gradient, no hooks. */
+function writeTensor(
+  pickle: PickleWriter,
+  { name, dtype, shape }: TensorSource,
+  key: number,
+): void {
+  if (dtype === "U32") {
+    throw new TypeError(`Cannot write tensor ${name}: expected a type of PyTorch, found ${dtype}`);
+  }
+  const elements = elementCount(shape);
+  pickle.global("torch._utils", "_rebuild_tensor_v2");
+  pickle.tuple(() => {
+    pickle.tuple(() => {
+      pickle.text("storage");
+      pickle.global("torch", STORAGES[dtype]);
+      pickle.text(String(key));
+      pickle.text("cpu");
+      pickle.integer(elements);
+    });
+    pickle.persistent();
+    pickle.integer(0);
+    pickle.tuple(() => shape.forEach((extent) => pickle.integer(extent)));
+    pickle.tuple(() =>
+      shape.forEach((_, axis) => pickle.integer(elementCount(shape.slice(axis + 1))))
+    );
+    pickle.no();
+    pickle.emptyOrderedDictionary();
+  });
+  pickle.call();
+}
+
+/** Writes the few opcodes of pickle protocol 2 that a checkpoint needs. */
+class PickleWriter {
+  readonly #bytes: number[] = [0x80, 2];
+
+  integer(value: number): void {
+    if (Number.isInteger(value) && Math.abs(value) < 2 ** 31) {
+      this.#opcode("J");
+      this.#word(value);
+      return;
+    }
+    this.#opcode("\x8a");
+    const view = new DataView(new ArrayBuffer(8));
+    view.setBigInt64(0, BigInt(value), true);
+    this.#bytes.push(8, ...new Uint8Array(view.buffer));
+  }
+  text(value: string): void {
+    const bytes = new TextEncoder().encode(value);
+    this.#opcode("X");
+    this.#word(bytes.length);
+    for (const byte of bytes) this.#bytes.push(byte);
+  }
+  global(module: string, name: string): void {
+    this.#opcode("c");
+    for (const byte of new TextEncoder().encode(`${module}\n${name}\n`)) this.#bytes.push(byte);
+  }
+  no = (): void => this.#opcode("\x89");
+  call = (): void => this.#opcode("R");
+  persistent = (): void => this.#opcode("Q");
+  emptyOrderedDictionary(): void {
+    this.global("collections", "OrderedDict");
+    this.#opcode(")");
+    this.call();
+  }
+  tuple(body: () => void): void {
+    this.#opcode("(");
+    body();
+    this.#opcode("t");
+  }
+  dictionary(body: () => void): void {
+    this.#opcode("}");
+    this.items(body);
+  }
+  /** Adds pairs of keys and values to the dictionary before. */
+  items(body: () => void): void {
+    this.#opcode("(");
+    body();
+    this.#opcode("u");
+  }
+  finish(): Uint8Array {
+    this.#opcode(".");
+    return Uint8Array.from(this.#bytes);
+  }
+
+  #opcode(character: string): void {
+    this.#bytes.push(character.charCodeAt(0));
+  }
+  #word(value: number): void {
+    for (let shift = 0; shift < 32; shift += 8) this.#bytes.push((value >> shift) & 0xff);
+  }
+}

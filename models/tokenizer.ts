@@ -10,6 +10,7 @@ import type { EncoderDecoderOptions, ForwardOptions } from "./blocks.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
 import { IndexPropagationQuantizer } from "./quantizer.ts";
+import { VectorQuantizer } from "./vector_quantizer.ts";
 
 /** Sizes of a {@linkcode Tokenizer}, and the weights of its quantizer's losses. */
 export interface TokenizerOptions extends QuantizeOptions {
@@ -21,6 +22,12 @@ export interface TokenizerOptions extends QuantizeOptions {
   readonly embedDim: number;
   /** Standard deviation of the codes' first values; 1 as in the reference. */
   readonly codebookInitScale?: number;
+  /**
+   * How a code is chosen: `index` (IBQ) by the largest inner product, `nearest` (VQGAN) by the smallest distance. Default `index`.
+   */
+  readonly quantizer?: "index" | "nearest";
+  /** With `nearest`: whether that is meant between vectors brought to length 1. Default false. */
+  readonly l2Normalize?: boolean;
 }
 
 /** What {@linkcode Tokenizer.encode} gives. */
@@ -48,7 +55,7 @@ export class Tokenizer extends Module {
   /** Codes to images. */
   readonly decoder: Decoder;
   /** The codebook. */
-  readonly quantizer: IndexPropagationQuantizer;
+  readonly quantizer: IndexPropagationQuantizer | VectorQuantizer;
   /** Features to the size of codes. */
   readonly quantConv: Conv2d;
   /** Codes to the size of features. */
@@ -71,9 +78,12 @@ export class Tokenizer extends Module {
     }
     this.encoder = this.register("encoder", new Encoder(context, ddconfig));
     this.decoder = this.register("decoder", new Decoder(context, ddconfig));
+    const sizes = { ...options, codes, dimensions };
     this.quantizer = this.register(
       "quantize",
-      new IndexPropagationQuantizer(context, { ...options, codes, dimensions }),
+      options.quantizer === "nearest"
+        ? new VectorQuantizer(context, sizes)
+        : new IndexPropagationQuantizer(context, sizes),
     );
     this.quantConv = this.register(
       "quant_conv",

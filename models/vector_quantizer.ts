@@ -1,6 +1,7 @@
 /** The plain quantizer that index backpropagation is compared with. @module */
 
 import { reshape } from "../nn/math.ts";
+import { codebookEntries } from "../nn/quantizer.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { dims, type Operand, type Tensor } from "../nn/tensor.ts";
 import {
@@ -65,5 +66,16 @@ export class VectorQuantizer extends Module {
       indices: z.tape.view(indices, [batch, height, width]),
       quantLoss,
     };
+  }
+
+  /**
+   * Looks codes up (`get_codebook_entry`).
+   *
+   * @param indices Numbers of codes, u32, any shape.
+   * @returns Shape (…indices.shape, dimensions); without gradient.
+   * @throws {TypeError} If `indices` does not hold integers.
+   */
+  entries(indices: Tensor): Tensor {
+    return codebookEntries(indices, this.codebook);
   }
 }

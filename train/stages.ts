@@ -282,7 +282,12 @@ async function resumePoint(folder: StageFolder, config: RunConfig): Promise<stri
  * @throws {UserError} If it is not one that trains on images.
  */
 export function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
-  const { lossconfig, stage, ddconfig } = model.params;
+  const { lossconfig, stage, ddconfig, quantizer } = model.params;
+  if (quantizer !== "index") {
+    throw new UserError(
+      `Cannot train with config ${file}: expected index as model.init_args.quantizer, found ${quantizer}, which only encodes and decodes`,
+    );
+  }
   if (ddconfig.inChannels !== 3) {
     throw new UserError(
       `Cannot train with config ${file}: expected 3 as model.init_args.ddconfig.in_channels, as images are red, green and blue, found ${ddconfig.inChannels}`,

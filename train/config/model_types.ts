@@ -74,8 +74,14 @@ export interface TokenizerConfig extends TokenizerScheduleOptions {
   readonly embedDim: number;
   /** Standard deviation of the codes' first values; 1 as in the reference. */
   readonly codebookInitScale: number;
+  /** How a code is chosen: by inner product as in IBQ, or the nearest one as in VQGAN, which is not trained here. */
+  readonly quantizer: "index" | "nearest";
+  /** Whether the nearest code is meant between vectors of length 1; without effect on IBQ, as in the reference. */
+  readonly l2Normalize: boolean;
   /** Checkpoint from which the weights are taken, or null. */
   readonly ckptPath: string | null;
+  /** Whether that checkpoint may lack weights. */
+  readonly ckptPartial: boolean;
   /** Whether the entropy loss is used. */
   readonly useEntropyLoss: boolean;
   /** Weight of the samples' entropy in the entropy loss. */
@@ -160,6 +166,8 @@ export interface TransformerConfig extends TransformerScheduleOptions {
   readonly condStageConfig: Instance<"tessera.models.Labelator", LabelatorConfig>;
   /** Checkpoint from which the weights are taken, or null. */
   readonly ckptPath: string | null;
+  /** Whether that checkpoint may lack weights. */
+  readonly ckptPartial: boolean;
   /** Share of the input tokens that are kept; the others are replaced by random ones. */
   readonly pkeep: number;
   /** Whether there are no classes; never. */

@@ -176,7 +176,7 @@ export function instance<const V extends readonly Variant<string, unknown>[]>(
   options: InstanceOptions,
 ): Field<InstanceOf<V[number]>> {
   const { doc, keys: [tagKey, paramsKey], defaultTarget } = options;
-  const targets = variants.map((variant) => variant.target);
+  const targets = [...new Set(variants.map((variant) => variant.target))];
   const expected = `a mapping of ${tagKey} and ${paramsKey}`;
   const find = (target: unknown): V[number] | undefined =>
     variants.find((variant) =>

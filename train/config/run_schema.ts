@@ -12,7 +12,7 @@ import {
 } from "./field.ts";
 import { instance, object } from "./object_field.ts";
 import { trainer } from "./trainer_schema.ts";
-import { TOKENIZER_ALIASES, tokenizerParams } from "./tokenizer_schema.ts";
+import { TOKENIZER_VARIANTS } from "./tokenizer_schema.ts";
 import { transformerParams } from "./transformer_schema.ts";
 import type {
   DataModuleConfig,
@@ -134,7 +134,7 @@ export const runSchema: Field<RunConfig> = object<RunConfig>({
   seedEverything,
   trainer,
   model: instance([
-    { target: "tessera.models.IBQ", aliases: TOKENIZER_ALIASES, params: tokenizerParams },
+    ...TOKENIZER_VARIANTS,
     {
       target: "tessera.models.ClassConditionalTransformer",
       aliases: ["src.IBQ.models.cond_transformer_llama.Net2NetTransformer"],

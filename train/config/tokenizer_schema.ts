@@ -121,12 +121,17 @@ const lossconfig = instance([
     aliases: [
       "src.IBQ.modules.losses.vqperceptual.VQLPIPSWithDiscriminator",
       "src.IBQ.modules.losses.VQLPIPSWithDiscriminator",
+      "taming.modules.losses.vqperceptual.VQLPIPSWithDiscriminator",
     ],
     params: lossParams,
   },
   {
     target: "tessera.losses.DummyLoss",
-    aliases: ["src.IBQ.modules.losses.DummyLoss", "src.IBQ.modules.losses.vqperceptual.DummyLoss"],
+    aliases: [
+      "src.IBQ.modules.losses.DummyLoss",
+      "src.IBQ.modules.losses.vqperceptual.DummyLoss",
+      "taming.modules.losses.vqperceptual.DummyLoss",
+    ],
     params: object<Readonly<Record<never, never>>>({}, { doc: "Nothing" }),
   },
 ], {
@@ -134,86 +139,117 @@ const lossconfig = instance([
   keys: ["target", "params"],
 });
 
-const epochs = { doc: "Epochs of the warm-up", min: 0, initial: 0 };
-
-/** Arguments of the tokenizer. */
-export const tokenizerParams: Field<TokenizerConfig> = object<TokenizerConfig>({
-  ddconfig,
-  lossconfig,
-  nEmbed: integer({ doc: "Number of codes", min: 1 }),
-  embedDim: integer({ doc: "Numbers of a code", min: 1 }),
-  codebookInitScale: number({
-    doc: "Standard deviation of the codes' first values",
-    min: 0,
-    initial: 1,
-  }),
-  ckptPath: nullable(text({ doc: "Checkpoint from which the weights are taken" })),
-  useEntropyLoss: boolean({ doc: "Whether the entropy loss is used", initial: false }),
-  sampleMinimizationWeight: number({ doc: "Weight of the samples' entropy", min: 0, initial: 1 }),
-  batchMaximizationWeight: number({
-    doc: "Weight of the mean distribution's entropy",
-    min: 0,
-    initial: 1,
-  }),
-  entropyTemperature: number({ doc: "Temperature in the entropy loss", min: 1e-6, initial: 0.01 }),
-  beta: number({
-    doc: "Weight of the codebook's side of the quantization loss",
-    min: 0,
-    initial: 0.25,
-  }),
-  emaDecay: number({
-    doc: "Share of that average that a step keeps",
-    min: 0,
-    max: 1,
-    initial: 0.999,
-  }),
-  useEma: boolean({ doc: "Whether a moving average of the weights is kept", initial: false }),
-  gradientClipVal: number({
-    doc: "Global norm of the generator's gradient; 0 does not clip",
-    min: 0,
-    initial: 0,
-  }),
-  stage: nullable(
-    choice(["transformer"], { doc: "transformer where the tokenizer is not trained" }),
-  ),
-  learningRate: number({ doc: "Learning rate", min: 0, initial: 1e-4 }),
-  resumeLr: nullable(number({ doc: "Learning rate from the start of this process on", min: 0 })),
-  schedulerType: choice(["None", "linear-warmup", "linear-warmup_cosine-decay"], {
-    doc: "Schedule of the learning rate",
-    initial: "None",
-  }),
-  warmupEpochs: number(epochs),
-  minLearningRate: number({ doc: "Lower bound of the cosine", min: 0, initial: 0 }),
-  lrDropEpoch: nullable(list(integer({ doc: "An epoch", min: 1 }), {
-    doc: "Epochs from which on the rate is multiplied by lr_drop_rate",
-  })),
-  lrDropIter: nullable(list(integer({ doc: "A step", min: 1 }), {
-    doc: "Pre-training: steps from which on the rate is multiplied by lr_drop_rate",
-  })),
-  lrDropRate: number({ doc: "Factor of one drop", min: 0, initial: 0.1 }),
-  scheType: nullable(choice(["lin0", "cos"], { doc: "Pre-training: decay after the warm-up" })),
-  wp: number(epochs),
-  wp0: number({ doc: "Multiplier of the rate at step 0", min: 0, initial: 0.005 }),
-  wpe: number({ doc: "Multiplier of the rate at the last step", min: 0, initial: 0.01 }),
-  maxIter: nullable(integer({ doc: "Pre-training: steps of the schedule", min: 1 })),
-  wpIter: nullable(integer({ doc: "Pre-training: steps of the warm-up", min: 0 })),
-}, {
-  doc: "The tokenizer and how it is trained",
-  ignored: {
-    ignore_keys: [],
-    image_key: "image",
-    colorize_nlabels: null,
-    monitor: null,
-    remap: null,
-    sane_index_shape: false,
-    l2_normalize: false,
-    cosine_similarity: false,
-    use_shared_epoch: true,
-  },
+/** What `ckpt_path` of a model means. */
+export const CKPT_PATH_DOC =
+  "Checkpoint (.ckpt, .pth, .safetensors) from which the weights are taken";
+/** Whether such a checkpoint may be incomplete. */
+export const ckptPartial: Field<boolean> = boolean({
+  doc: "Whether the checkpoint may lack weights of the model, which then keep their first values",
+  initial: false,
 });
 
-/** The reference's names of the tokenizer. */
-export const TOKENIZER_ALIASES: readonly string[] = [
-  "src.IBQ.models.ibqgan.IBQ",
-  "src.IBQ.models.ibqgan_pretrain.IBQ",
-];
+const epochs = { doc: "Epochs of the warm-up", min: 0, initial: 0 };
+
+/** Arguments of the tokenizers of both kinds; how they choose codes is the only other default. */
+const tokenizerParams = (quantizer: TokenizerConfig["quantizer"]): Field<TokenizerConfig> =>
+  object<TokenizerConfig>({
+    ddconfig,
+    lossconfig,
+    nEmbed: integer({ doc: "Number of codes", min: 1 }),
+    embedDim: integer({ doc: "Numbers of a code", min: 1 }),
+    codebookInitScale: number({
+      doc: "Standard deviation of the codes' first values",
+      min: 0,
+      initial: 1,
+    }),
+    quantizer: choice(["index", "nearest"], {
+      doc:
+        "How a code is chosen: by inner product (IBQ), or the nearest one (VQGAN, not trained here)",
+      initial: quantizer,
+    }),
+    l2Normalize: boolean({
+      doc: "With nearest: whether vectors are brought to length 1 first",
+      initial: false,
+    }),
+    ckptPath: nullable(text({ doc: CKPT_PATH_DOC })),
+    ckptPartial,
+    useEntropyLoss: boolean({ doc: "Whether the entropy loss is used", initial: false }),
+    sampleMinimizationWeight: number({ doc: "Weight of the samples' entropy", min: 0, initial: 1 }),
+    batchMaximizationWeight: number({
+      doc: "Weight of the mean distribution's entropy",
+      min: 0,
+      initial: 1,
+    }),
+    entropyTemperature: number({
+      doc: "Temperature in the entropy loss",
+      min: 1e-6,
+      initial: 0.01,
+    }),
+    beta: number({
+      doc: "Weight of the codebook's side of the quantization loss",
+      min: 0,
+      initial: 0.25,
+    }),
+    emaDecay: number({
+      doc: "Share of that average that a step keeps",
+      min: 0,
+      max: 1,
+      initial: 0.999,
+    }),
+    useEma: boolean({ doc: "Whether a moving average of the weights is kept", initial: false }),
+    gradientClipVal: number({
+      doc: "Global norm of the generator's gradient; 0 does not clip",
+      min: 0,
+      initial: 0,
+    }),
+    stage: nullable(
+      choice(["transformer"], { doc: "transformer where the tokenizer is not trained" }),
+    ),
+    learningRate: number({ doc: "Learning rate", min: 0, initial: 1e-4 }),
+    resumeLr: nullable(number({ doc: "Learning rate from the start of this process on", min: 0 })),
+    schedulerType: choice(["None", "linear-warmup", "linear-warmup_cosine-decay"], {
+      doc: "Schedule of the learning rate",
+      initial: "None",
+    }),
+    warmupEpochs: number(epochs),
+    minLearningRate: number({ doc: "Lower bound of the cosine", min: 0, initial: 0 }),
+    lrDropEpoch: nullable(list(integer({ doc: "An epoch", min: 1 }), {
+      doc: "Epochs from which on the rate is multiplied by lr_drop_rate",
+    })),
+    lrDropIter: nullable(list(integer({ doc: "A step", min: 1 }), {
+      doc: "Pre-training: steps from which on the rate is multiplied by lr_drop_rate",
+    })),
+    lrDropRate: number({ doc: "Factor of one drop", min: 0, initial: 0.1 }),
+    scheType: nullable(choice(["lin0", "cos"], { doc: "Pre-training: decay after the warm-up" })),
+    wp: number(epochs),
+    wp0: number({ doc: "Multiplier of the rate at step 0", min: 0, initial: 0.005 }),
+    wpe: number({ doc: "Multiplier of the rate at the last step", min: 0, initial: 0.01 }),
+    maxIter: nullable(integer({ doc: "Pre-training: steps of the schedule", min: 1 })),
+    wpIter: nullable(integer({ doc: "Pre-training: steps of the warm-up", min: 0 })),
+  }, {
+    doc: "The tokenizer and how it is trained",
+    ignored: {
+      ignore_keys: [],
+      image_key: "image",
+      colorize_nlabels: null,
+      monitor: null,
+      remap: null,
+      sane_index_shape: false,
+      cosine_similarity: false,
+      use_shared_epoch: true,
+    },
+  });
+
+/** The tokenizers that a configuration may name: IBQ, and VQGAN under the reference's and taming-transformers' names. */
+export const TOKENIZER_VARIANTS = [
+  {
+    target: "tessera.models.IBQ",
+    aliases: ["src.IBQ.models.ibqgan.IBQ", "src.IBQ.models.ibqgan_pretrain.IBQ"],
+    params: tokenizerParams("index"),
+  },
+  {
+    target: "tessera.models.IBQ",
+    aliases: ["src.IBQ.models.ibqgan.VQModel", "taming.models.vqgan.VQModel"],
+    params: tokenizerParams("nearest"),
+  },
+] as const;

@@ -11,7 +11,7 @@ import {
 } from "./field.ts";
 import type { GptConfig, LabelatorConfig, TransformerConfig } from "./model_types.ts";
 import { instance, object } from "./object_field.ts";
-import { TOKENIZER_ALIASES, tokenizerParams } from "./tokenizer_schema.ts";
+import { CKPT_PATH_DOC, ckptPartial, TOKENIZER_VARIANTS } from "./tokenizer_schema.ts";
 
 const gpt = object<GptConfig>({
   vocabSize: nullable(integer({ doc: "Number of tokens; null for the tokenizer's codes", min: 1 })),
@@ -92,15 +92,14 @@ export const transformerParams: Field<TransformerConfig> = object<TransformerCon
       params: gpt,
     },
   ], { doc: "The transformer", keys: targetKeys, defaultTarget: "tessera.models.GPT" }),
-  firstStageConfig: nullable(instance([
-    { target: "tessera.models.IBQ", aliases: TOKENIZER_ALIASES, params: tokenizerParams },
-  ], {
+  firstStageConfig: nullable(instance(TOKENIZER_VARIANTS, {
     doc: "The tokenizer; null for the one trained before in the same run",
     keys: targetKeys,
     defaultTarget: "tessera.models.IBQ",
   })),
   condStageConfig: condStage,
-  ckptPath: nullable(text({ doc: "Checkpoint from which the weights are taken" })),
+  ckptPath: nullable(text({ doc: CKPT_PATH_DOC })),
+  ckptPartial,
   pkeep: probability({ doc: "Share of the input tokens that are kept", initial: 1 }),
   unconditional: only(false, {
     doc: "Training without classes",

@@ -3,7 +3,10 @@
 import { fileShape, toFileLayout, writeFileTensor } from "../models/weights.ts";
 import type { Parameter } from "../nn/tensor.ts";
 import { UserError } from "./errors.ts";
-import { SafetensorsReader, type TensorSource, writeSafetensors } from "./files/safetensors.ts";
+import { openTensors } from "./files/open_tensors.ts";
+import { type TensorSource, writeSafetensors } from "./files/safetensors.ts";
+import { readFloat32, type TensorFile } from "./files/tensor_file.ts";
+import { describeLoad, problemsOf, someOf, type WeightsReport } from "./load_report.ts";
 
 /** One tensor of a checkpoint. */
 export interface CheckpointEntry {
@@ -20,10 +23,18 @@ export type CheckpointMetadata = Readonly<Record<string, string>>;
 
 /** How {@linkcode loadCheckpoint} reads. */
 export interface LoadCheckpointOptions {
-  /** Value that the `format` of the file must have. */
+  /** Value that the `format` of the file must have. Files of others have none, which is fine where a part is taken. */
   readonly format: string;
   /** Whether tensors that nobody asks for are refused; false to take a part of a checkpoint. Default true. */
   readonly complete?: boolean;
+  /** Whether what does not fit is only reported: the parameters without a tensor keep their values. Default false. */
+  readonly partial?: boolean;
+  /** Names that the model has beside those asked for, such as of weights whose averages are taken. */
+  readonly known?: Iterable<string>;
+  /** What the tensors are, for the report. Default "tensors". */
+  readonly weights?: string;
+  /** Gets the report: one line, also where the file is refused. */
+  readonly say?: (line: string) => void;
 }
 
 /**
@@ -92,55 +103,45 @@ class GroupedReader {
 }
 
 /**
- * Reads a checkpoint into parameters. Everything is compared before anything is written, so a refused file changes nothing.
+ * Reads a checkpoint into parameters, whatever format it has. Everything is compared before anything is written, so a refused file
+ * changes nothing.
  *
- * @param path The file.
+ * @param source The path of the file, or the open file.
  * @param entries Tensors to fill.
- * @param options Expected format, and whether the file may hold more.
+ * @param options Expected format, whether the file may hold more or less, and where the report goes.
  * @returns The file's text.
  * @throws {UserError} If the file is not a checkpoint of this format, is cut short, lacks a tensor, or one has another shape.
  */
 export async function loadCheckpoint(
-  path: string,
+  source: string | TensorFile,
   entries: Iterable<CheckpointEntry>,
   options: LoadCheckpointOptions,
 ): Promise<CheckpointMetadata> {
-  using file = await SafetensorsReader.open(path);
+  using opened = typeof source === "string" ? await openTensors(source) : undefined;
+  const file = typeof source === "string" ? opened! : source;
+  const { complete = true, partial = false, say } = options;
   const metadata = Object.fromEntries(file.metadata);
-  if (metadata.format !== options.format) {
+  if (metadata.format !== options.format && (complete || metadata.format !== undefined)) {
     throw new UserError(
-      `Cannot load ${path}: expected a checkpoint of format ${options.format}, found ${
+      `Cannot load ${file.name}: expected a checkpoint of format ${options.format}, found ${
         metadata.format ?? "no format"
       }`,
     );
   }
   const wanted = [...entries];
-  const problems: string[] = [];
-  for (const { name, parameter, layout = parameter } of wanted) {
-    const entry = file.entries.get(name);
-    const shape = fileShape(layout);
-    if (!entry) problems.push(`${name} is missing`);
-    else if (entry.shape.join() !== shape.join()) {
-      problems.push(`${name} has shape [${entry.shape}] instead of [${shape}]`);
-    }
-  }
-  if (options.complete ?? true) {
-    const names = new Set(wanted.map(({ name }) => name));
-    for (const name of file.entries.keys()) {
-      if (!names.has(name)) problems.push(`${name} is unknown to this model`);
-    }
-  }
-  if (problems.length > 0) {
-    const more = problems.length > 5 ? `, and ${problems.length - 5} more` : "";
+  const report = compare(file, wanted, { complete, known: options.known ?? [] });
+  say?.(describeLoad(file.name, report, options.weights));
+  const problems = problemsOf(report);
+  if (problems.length > 0 && !partial) {
     throw new UserError(
-      `Cannot load ${path}: expected the tensors of the configured model, found that ${
-        problems.slice(0, 5).join(", ")
-      }${more}`,
+      `Cannot load ${file.name}: expected the tensors of the configured model, found that ${
+        someOf(problems)
+      }`,
     );
   }
+  const loaded = new Set(report.loaded);
   for (const { name, parameter, layout = parameter } of wanted) {
-    const data = await file.float32(name);
-    writeFileTensor(parameter, data, layout);
+    if (loaded.has(name)) writeFileTensor(parameter, await readFloat32(file, name), layout);
   }
   return metadata;
 }
@@ -150,11 +151,53 @@ export async function loadCheckpoint(
  *
  * @param path The file.
  * @returns The text by key.
- * @throws {UserError} If the file is not a safetensors file.
+ * @throws {UserError} If the file holds no weights.
  */
 export async function readCheckpointMetadata(path: string): Promise<CheckpointMetadata> {
-  using file = await SafetensorsReader.open(path);
+  using file = await openTensors(path);
   return Object.fromEntries(file.metadata);
+}
+
+/** Compares names and shapes. */
+function compare(
+  file: TensorFile,
+  wanted: readonly CheckpointEntry[],
+  options: { readonly complete: boolean; readonly known: Iterable<string> },
+): WeightsReport {
+  const report: WeightsReport = {
+    loaded: [],
+    missing: [],
+    unexpected: [],
+    mismatched: [],
+    aside: [],
+  };
+  // A weight and the average that starts from it are one tensor of the file.
+  const once = new Map(wanted.map((entry) => [entry.name, entry]));
+  for (const { name, parameter, layout = parameter } of once.values()) {
+    const found = file.entries.get(name)?.shape;
+    const expected = fileShape(layout);
+    if (!found) report.missing.push(name);
+    else if (found.join() === expected.join()) report.loaded.push(name);
+    else report.mismatched.push({ name, expected, found });
+  }
+  const known = new Set([...once.keys(), ...options.known]);
+  // A tensor of a module that the model has, but that the model does not have, means another model.
+  const modules = new Set([...known].filter((name) => name.includes(".")).map(moduleOf));
+  modules.delete(AVERAGES);
+  for (const name of file.entries.keys()) {
+    if (once.has(name)) continue;
+    const foreign = options.complete || (!known.has(name) && modules.has(moduleOf(name)));
+    (foreign ? report.unexpected : report.aside).push(name);
+  }
+  return report;
+}
+
+/** Where averages are; which module one belongs to does not show in its name. */
+const AVERAGES = "model_ema";
+
+/** The module that a tensor belongs to: the first part of its name. */
+function moduleOf(name: string): string {
+  return name.split(".", 1)[0]!;
 }
 
 /**

@@ -9,6 +9,7 @@ import { fileError } from "../files/file_error.ts";
 import { type CheckOptions, DEFAULT_CODEBOOK_BUDGET_BYTES } from "./check.ts";
 import { checkTokenizerRun, checkTransformerRun, withValidation } from "./complete.ts";
 import type { Place } from "./field.ts";
+import { lightningLayout } from "./older_layout.ts";
 import { applyOverrides, type ConfigSource, expandDatasets } from "./overrides.ts";
 import { runSchema } from "./run_schema.ts";
 import {
@@ -55,7 +56,7 @@ export interface LoadedConfig<Config extends RunConfig = RunConfig> {
  */
 export function parseConfig(text: string, file: string): ConfigSource {
   try {
-    return { file, tree: expandDatasets(parse(text)) };
+    return { file, tree: expandDatasets(lightningLayout(parse(text))) };
   } catch (cause) {
     if (!(cause instanceof SyntaxError)) throw cause;
     throw new UserError(`Cannot read config ${file}: expected YAML, found ${cause.message}`, {

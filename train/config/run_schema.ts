@@ -64,8 +64,9 @@ const shards = object<ShardsConfig>({
   }, { doc: "Options", ignored: { subset: null } }),
 }, { doc: "Tar shards of images" });
 
-/** Both packages of the reference have the same data modules. */
-const referenceNames = (name: string) => [`src.IBQ.data.${name}`, `src.Open_MAGVIT2.data.${name}`];
+/** Both packages of the reference have the same data modules, one of them from taming-transformers. */
+const referenceNames = (name: string) =>
+  ["src.IBQ.data", "src.Open_MAGVIT2.data", "taming.data"].map((path) => `${path}.${name}`);
 
 const dataset = instance([
   {
@@ -149,4 +150,4 @@ export const runSchema: Field<RunConfig> = object<RunConfig>({
     },
   ], { doc: "On what", keys: lightningKeys, defaultTarget: "tessera.data.DataModule" }),
   ckptPath: nullable(text({ doc: "Checkpoint of a run to continue" })),
-}, { doc: "A run" });
+}, { doc: "A run", ignored: { lightning: undefined } });

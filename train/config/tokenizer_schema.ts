@@ -237,6 +237,7 @@ const tokenizerParams = (quantizer: TokenizerConfig["quantizer"]): Field<Tokeniz
       sane_index_shape: false,
       cosine_similarity: false,
       use_shared_epoch: true,
+      base_learning_rate: undefined,
     },
   });
 

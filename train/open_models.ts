@@ -41,7 +41,7 @@ export async function openTokenizer(gpu: Gpu, folder: StageFolder): Promise<Open
   const checkpoint = await folder.newestCheckpoint();
   const { config } = asTokenizer(await loadConfig({ file: folder.configFile }));
   const { params } = config.model;
-  const tokenizer = new Tokenizer(new ModuleContext(gpu, 0), params);
+  const tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: false }), params);
   try {
     const entries: CheckpointEntry[] = [];
     for (const [name, parameter] of tokenizer.namedParameters()) {
@@ -83,11 +83,12 @@ export async function openTransformer(
 ): Promise<OpenedTransformer> {
   const checkpoint = await folder.newestCheckpoint();
   const { config } = asTransformer(await loadConfig({ file: folder.configFile }));
-  const transformer = new Transformer(new ModuleContext(gpu, 0), gptOf(config, folder));
+  const context = new ModuleContext(gpu, 0, {
+    initialize: false,
+    matrices: options.precision ?? "f32",
+  });
+  const transformer = new Transformer(context, gptOf(config, folder));
   try {
-    transformer.convertMatrices(options.precision ?? "f32");
-    // Of the matrices in f32, which were there before, nothing is used again.
-    gpu.trim();
     const entries: CheckpointEntry[] = [];
     for (const [name, parameter] of transformer.namedParameters("transformer.")) {
       entries.push({ name, parameter });

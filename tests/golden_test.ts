@@ -128,6 +128,8 @@ Deno.test({
       ["ops", await fileWith("no_such_op.x", "{}"), "found none by this name"],
       ["optim", await fileWith("stray", "{}"), "1: stray"],
       ["quantizer", await fileWith("base.z", '{"base": 1}'), "expected an object"],
+      ["official_gpt_S", await fileWith("loss", "{}"), "expected a text"],
+      ["official_gpt_S", await fileWith("loss", '{"kind": "vae"}'), "tokenizer or gpt, found vae"],
     ];
     for (const [name, content, message] of cases) {
       const contents = { [`${name}.safetensors`]: content, "tolerances.json": "{}" };

@@ -1,6 +1,6 @@
 /** What a trained run leaves: checkpoints, cached tokens, and samples that depend on class and seed alone. @module */
 
-import { assert, assertEquals, assertNotEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Gpu } from "../kernels/gpu.ts";
 import { Tape } from "../nn/tape.ts";
 import { selectClasses } from "../train/commands/sample.ts";
@@ -145,6 +145,65 @@ runTest("cacheTokens() encodes once for a tokenizer and a data set", async (gpu,
   const other = await cache();
   assertEquals([other.encoded, (await cache()).encoded], [true, false]);
 });
+
+runTest(
+  "stage II brings the tokenizer whose checkpoint its configuration names",
+  async (gpu, workspace) => {
+    const { runs, tokenizerConfig, transformerConfig } = workspace;
+    const overrides = ["trainer.max_steps=1", "trainer.image_every_n_steps=1000"];
+    await trainStage(gpu, tokenizerConfig, { run: `${runs}/first`, overrides });
+    const first = new RunFolder(`${runs}/first`).stage("tokenizer");
+    const kept = parseConfig(await Deno.readTextFile(first.configFile), "kept");
+    const { config } = asTokenizer(resolveConfig(kept));
+    const { ddconfig } = config.model.params;
+    const checkpoint = first.checkpointFile(1);
+    const named = (codes: number): string =>
+      `model.first_stage_config=${
+        JSON.stringify({
+          params: {
+            ckpt_path: checkpoint,
+            n_embed: codes,
+            embed_dim: 4,
+            use_ema: true,
+            stage: "transformer",
+            ddconfig: {
+              z_channels: ddconfig.zChannels,
+              resolution: ddconfig.resolution,
+              ch: ddconfig.ch,
+              ch_mult: ddconfig.chMult,
+              num_res_blocks: ddconfig.numResBlocks,
+              num_groups: ddconfig.numGroups,
+            },
+            lossconfig: { target: "src.IBQ.modules.losses.DummyLoss" },
+          },
+        })
+      }`;
+    const said: string[] = [];
+    const train = (run: string, codes: number): Promise<boolean> =>
+      trainStage(gpu, transformerConfig, {
+        run,
+        overrides: [...overrides, named(codes)],
+        writeLine: (line) => void said.push(line),
+      });
+    const second = new RunFolder(`${runs}/second`).stage("tokenizer");
+    assert(await train(`${runs}/second`, 16));
+    assert(said.includes(`tokenizer: taken from ${checkpoint}`));
+    // The averaged weights, bit for bit, and nothing else.
+    const { tensors: expected } = await readCheckpoint(checkpoint);
+    const { tensors: found, metadata } = await readCheckpoint(second.checkpointFile(0));
+    const averages = Object.keys(found);
+    assertEquals(averages.length, 54);
+    for (const name of averages) assertEquals(found[name], expected[name], name);
+    assertEquals(metadata.source, checkpoint);
+    const { config: adopted } = asTokenizer(
+      resolveConfig(parseConfig(await Deno.readTextFile(second.configFile), "adopted")),
+    );
+    assertEquals(adopted.model.params.stage, "transformer");
+    using tokenizer = (await openTokenizer(gpu, second)).tokenizer;
+    assertEquals(tokenizer.quantizer.codebook.shape, [16, 4]);
+    await assertRejects(() => train(`${runs}/third`, 8), UserError, "instead of [8,4]");
+  },
+);
 
 Deno.test("TokenBatches takes each image once an epoch, in an order of its own", () => {
   const tokens = Uint32Array.from({ length: 14 }, (_, i) => i);

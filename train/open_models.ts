@@ -10,6 +10,7 @@ import {
   asTransformer,
   type CompleteGptConfig,
   loadConfig,
+  type TokenizerConfig,
   type TokenizerRunConfig,
   type TransformerRunConfig,
 } from "./config/mod.ts";
@@ -41,18 +42,49 @@ export async function openTokenizer(gpu: Gpu, folder: StageFolder): Promise<Open
   const checkpoint = await folder.newestCheckpoint();
   const { config } = asTokenizer(await loadConfig({ file: folder.configFile }));
   const { params } = config.model;
+  const tokenizer = await loadTokenizer(gpu, params, checkpoint);
+  return { tokenizer, config, checkpoint };
+}
+
+/**
+ * Makes a tokenizer with the weights of a checkpoint, the averaged ones where its configuration has any.
+ *
+ * @param gpu The device.
+ * @param params Its configuration.
+ * @param checkpoint The checkpoint.
+ * @returns The tokenizer; dispose it.
+ * @throws {UserError} If the checkpoint does not fit the configuration.
+ */
+export async function loadTokenizer(
+  gpu: Gpu,
+  params: TokenizerConfig,
+  checkpoint: string,
+): Promise<Tokenizer> {
   const tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: false }), params);
   try {
-    const entries: CheckpointEntry[] = [];
-    for (const [name, parameter] of tokenizer.namedParameters()) {
-      entries.push({ name: params.useEma ? averageName(name) : name, parameter });
-    }
+    const entries = tokenizerEntries(tokenizer, params);
     await loadCheckpoint(checkpoint, entries, { format: TOKENIZER_FORMAT, complete: false });
   } catch (error) {
     tokenizer[Symbol.dispose]();
     throw error;
   }
-  return { tokenizer, config, checkpoint };
+  return tokenizer;
+}
+
+/**
+ * Lists the tensors of a checkpoint that a tokenizer which is only used takes.
+ *
+ * @param tokenizer The tokenizer.
+ * @param params Its configuration.
+ * @returns The averaged weights if the configuration has any, else the weights.
+ */
+export function* tokenizerEntries(
+  tokenizer: Tokenizer,
+  params: TokenizerConfig,
+): Generator<CheckpointEntry> {
+  for (const [name, parameter] of tokenizer.namedParameters()) {
+    yield { name: params.useEma ? averageName(name) : name, parameter };
+  }
 }
 
 /** A trained transformer; dispose `transformer`. */

@@ -20,6 +20,7 @@ import {
 import { openSplit } from "./data_module.ts";
 import { UserError } from "./errors.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
+import { adoptFirstStage } from "./first_stage.ts";
 import { assertPrecision } from "./learner.ts";
 import { type Reporter, RunLog } from "./log.ts";
 import { runLoop, type TrainingStage } from "./loop.ts";
@@ -121,7 +122,8 @@ export async function trainTokenizer(
 }
 
 /**
- * Trains stage II on the tokens of the run's tokenizer, from its newest checkpoint if there is one.
+ * Trains stage II on the tokens of the run's tokenizer, or the one whose checkpoint the configuration names, from its newest
+ * checkpoint if there is one.
  *
  * @param loaded The configuration.
  * @param context Device, run, signal.
@@ -136,6 +138,8 @@ export async function trainTransformer(
   const { gpu, run, reporter } = context;
   assertPrecision(gpu, loaded.config.trainer.precision);
   const folder = run.stage("transformer");
+  const adopted = await adoptFirstStage(gpu, loaded, run.stage("tokenizer"));
+  if (adopted !== undefined) reporter.info(adopted);
   const opened = await openTokenizer(gpu, run.stage("tokenizer"));
   using tokenizer = opened.tokenizer;
   const resolution = imageSize(loaded.config, opened.config.model.params);

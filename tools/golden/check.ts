@@ -72,7 +72,7 @@ export class VectorFolder {
    *
    * @param path The folder.
    * @returns The folder.
-   * @throws {UserError} If it does not exist, holds no vectors, or has no tolerances.
+   * @throws {UserError} If it does not exist, holds no vectors, or has no tolerances for them.
    */
   static async open(path: string): Promise<VectorFolder> {
     const files: string[] = [];
@@ -86,7 +86,11 @@ export class VectorFolder {
     if (files.length === 0) {
       throw new UserError(`Cannot check ${path}: expected ${SUFFIX} files, found none`);
     }
-    return new VectorFolder(path, files.sort(), await readTolerances(`${path}/${TOLERANCES}`));
+    // Official sizes have a tolerance of their own.
+    const tolerances = files.every((name) => OFFICIAL.test(name))
+      ? new Map<string, Tolerances>()
+      : await readTolerances(`${path}/${TOLERANCES}`);
+    return new VectorFolder(path, files.sort(), tolerances);
   }
 
   /**

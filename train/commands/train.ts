@@ -8,6 +8,7 @@ import {
   type ConfigSource,
   distributeOverrides,
   isTokenizerRun,
+  isTransformerRun,
   type LoadedConfig,
   readConfig,
   resolveConfig,
@@ -130,7 +131,9 @@ async function loadStages(command: TrainCommand, resumed: RunFolder | undefined)
   const sources: Partial<Record<StageName, ConfigSource>> = {};
   for (const name of STAGE_NAMES) {
     const kept = resumed?.stage(name).configFile;
-    if (kept !== undefined && await exists(kept)) sources[name] = await readConfig(kept);
+    if (kept === undefined || !await exists(kept)) continue;
+    const source = await readConfig(kept);
+    if (isTrained(resolveConfig(source, budget()).config)) sources[name] = source;
   }
   const defaults = resumed
     ? []
@@ -197,9 +200,9 @@ function stageOf(config: RunConfig): StageName {
 /** A new run, or the given one if the stages to train are not in it yet. */
 async function openRun(command: TrainCommand, stages: Stages): Promise<RunFolder> {
   if (command.run === undefined) {
-    if (!stages.tokenizer) {
+    if (!stages.tokenizer && !namesTokenizer(stages.transformer)) {
       throw new UserError(
-        "Cannot train stage II alone in a new run: expected --run FOLDER with a trained tokenizer, found none",
+        "Cannot train stage II alone in a new run: expected --run FOLDER with a trained tokenizer, or its checkpoint as first_stage_config.ckpt_path, found none",
       );
     }
     return await RunFolder.create(command.runs, new Date());
@@ -213,6 +216,18 @@ async function openRun(command: TrainCommand, stages: Stages): Promise<RunFolder
     }
   }
   return run;
+}
+
+/** Whether a run trains this stage: a tokenizer that came with stage II is only used. */
+function isTrained(config: RunConfig): boolean {
+  return !isTokenizerRun(config) || config.model.params.stage === null;
+}
+
+/** Whether stage II brings its tokenizer. */
+function namesTokenizer(transformer: LoadedConfig | undefined): boolean {
+  const config = transformer?.config;
+  if (!config || !isTransformerRun(config)) return false;
+  return (config.model.params.firstStageConfig?.params.ckptPath ?? null) !== null;
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -1,5 +1,6 @@
 /** Checks `official_tokenizer_<codes>.safetensors`: encoder, quantizer and decoder on one image at an official size. @module */
 
+import type { Quantized } from "../../nn/quantizer.ts";
 import { subslice } from "../../kernels/slice.ts";
 import type { Tokenizer } from "../../models/tokenizer.ts";
 import { linear } from "../../nn/linear.ts";
@@ -106,7 +107,7 @@ async function checkEncoder({ gpu, file }: CheckContext, tokenizer: Tokenizer): 
   const distance = Math.hypot(...margin.map((value, i) => value - margins[i]!));
   file.check("argmax_margin", distance / scale, OFFICIAL_TOLERANCE);
 
-  const quantized = tokenizer.quantizer.forward(z);
+  const quantized: Quantized = tokenizer.quantizer.forward(z);
   const ties = await compareIndices(file, await quantized.indices.readIndices());
   const losses = {
     "quant_loss": quantized.quantLoss,

@@ -53,6 +53,26 @@ gpuTest("Parameter.write() and Parameter.read() move all elements or none", asyn
   );
 });
 
+gpuTest(
+  "Parameter.writePart() writes some elements of either type, and no more than there are",
+  async (gpu) => {
+    for (const dtype of ["f32", "f16"] as const) {
+      using parameter = new Parameter(gpu, [7], { dtype });
+      parameter.write(Float32Array.of(1, 2, 3, 4, 5, 6, 7));
+      parameter.writePart(2, Float32Array.of(-1, -2));
+      parameter.writePart(6, Float32Array.of(0.5));
+      assertEquals(await parameter.read(), Float32Array.of(1, 2, -1, -2, 5, 6, 0.5));
+      assertThrows(
+        () => parameter.writePart(6, Float32Array.of(1, 2)),
+        RangeError,
+        "Cannot write elements 6 to 8 of a parameter: expected at most 7",
+      );
+    }
+    using halves = new Parameter(gpu, [7], { dtype: "f16" });
+    assertThrows(() => halves.writePart(1, Float32Array.of(1)), RangeError, "whole words");
+  },
+);
+
 gpuTest("a parameter owns its buffer until it is disposed, once", (gpu) => {
   const { liveBytes } = gpu.stats();
   const parameter = new Parameter(gpu, [1000]);

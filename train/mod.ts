@@ -9,6 +9,7 @@
  */
 
 export * from "./checkpoint.ts";
+export * from "./checkpoint_keeper.ts";
 export * from "./compile_ahead.ts";
 export * from "./config/mod.ts";
 export * from "./data/dataset.ts";

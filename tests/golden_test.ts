@@ -13,6 +13,7 @@ const FILES = [
   "lpips",
   "ops",
   "optim",
+  "preprocess",
   "quantizer",
   "tokenizer",
 ];

@@ -13,6 +13,7 @@ import { checkLpips } from "./lpips.ts";
 import { checkOfficial } from "./official.ts";
 import { checkOps } from "./ops.ts";
 import { checkOptim } from "./optim.ts";
+import { checkPreprocess } from "./preprocess.ts";
 import { checkQuantizer } from "./quantizer.ts";
 import { checkTokenizer } from "./tokenizer.ts";
 import { type Tolerances, tolerancesOf } from "./tolerances.ts";
@@ -31,13 +32,14 @@ const CHECKS: ReadonlyMap<string, FileCheck> = new Map([
   ["gan_step", checkGanStep],
   ["gpt", checkGpt],
   ["optim", checkOptim],
+  ["preprocess", checkPreprocess],
 ]);
 
 /** Files of which there is one for each official size. */
 const OFFICIAL = /^official_/;
 
 /** Files of parts that do not exist yet. */
-const NOT_CHECKED: readonly RegExp[] = [/^metrics$/, /^preprocess$/];
+const NOT_CHECKED: readonly RegExp[] = [/^metrics$/];
 
 /** What became of one file. */
 export interface FileResult {
@@ -129,7 +131,7 @@ export class VectorFolder {
     }
     try {
       using file = await this.file(name);
-      await check({ gpu, file, open: (other) => this.file(other) });
+      await check({ gpu, file, folder: this.path, open: (other) => this.file(other) });
       return { name, groups: file.finish(), checked: true };
     } catch (error) {
       if (!isAboutTheFile(error)) throw error;

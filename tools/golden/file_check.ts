@@ -12,6 +12,8 @@ export interface CheckContext {
   readonly gpu: Gpu;
   /** The file to check. */
   readonly file: VectorFile;
+  /** The folder of the file. */
+  readonly folder: string;
   /** Opens another file of the same folder, whose tensors this one starts from; dispose it. */
   readonly open: (name: string) => Promise<VectorFile>;
 }

@@ -57,7 +57,7 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   using tokenizer = opened;
   const resolution = imageSize(config, config.model.params);
   const images = command.images.length > 0
-    ? readImages(command.images, resolution)
+    ? await readImages(command.images, resolution)
     : await validationImages(command, { data: config.data.params, resolution });
   const count = images.pixels.length / (resolution * resolution * 3);
   const reconstructions = { pixels: new Float32Array(images.pixels.length), resolution };
@@ -89,11 +89,11 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   return 0;
 }
 
-function readImages(paths: readonly string[], resolution: number): DecodedImages {
+async function readImages(paths: readonly string[], resolution: number): Promise<DecodedImages> {
   const size = resolution * resolution * 3;
   const pixels = new Float32Array(paths.length * size);
   for (const [i, path] of paths.entries()) {
-    const outcome = prepareFile({ path, resolution });
+    const outcome = await prepareFile({ path, resolution });
     if ("reason" in outcome) {
       throw new UserError(
         `Cannot read image ${path}: expected a PNG or JPEG file, found that ${outcome.reason}`,

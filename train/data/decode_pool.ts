@@ -54,7 +54,7 @@ export class DecodePool implements Disposable {
    * @throws {Error} If a worker dies, or the pool is disposed before the job is done.
    */
   prepare(job: PrepareJob): Promise<PrepareOutcome> {
-    if (this.#count === 0) return Promise.resolve(prepareFile(job));
+    if (this.#count === 0) return prepareFile(job);
     if (this.#lanes.length === 0) {
       this.#lanes = Array.from({ length: this.#count }, () => this.#startLane());
     }

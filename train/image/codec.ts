@@ -1,9 +1,11 @@
 /** Decodes PNG and JPEG files to 8-bit RGB pixels, and encodes RGB pixels as PNG. @module */
 
 import { Buffer } from "node:buffer";
+import { inflateSync } from "node:zlib";
 import jpeg from "jpeg-js";
 // @ts-types="@types/pngjs"
 import { PNG } from "pngjs";
+import type { LibJpeg } from "./libjpeg.ts";
 
 /** An 8-bit RGB image in memory. */
 export interface RgbImage {
@@ -31,9 +33,15 @@ export interface ImageHeader {
   readonly height: number;
   /** Bits of a sample: 1, 2, 4, 8 or 16 for PNG; 8 or 12 for JPEG. */
   readonly bitDepth: number;
+  /** Samples of a pixel in the file: 1 for gray and palettes, 2 with alpha, 3 for color, 4 for RGBA and CMYK. */
+  readonly channels: number;
 }
 
 const DEFAULT_MAX_PIXELS = 2 ** 26;
+const CMYK_CHANNELS = 4;
+
+/** Samples of a pixel by PNG's color type: gray, RGB, palette, gray with alpha, RGBA; others do not exist. */
+const PNG_CHANNELS: readonly number[] = [1, 0, 3, 1, 2, 0, 4];
 const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 /**
@@ -67,6 +75,43 @@ export function readImageHeader(bytes: Uint8Array): ImageHeader {
  * @throws {RangeError} If the header announces more than `maxPixels` pixels.
  */
 export function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): RgbImage {
+  const header = readCheckedHeader(bytes, options);
+  try {
+    return header.format === "png" ? decodePng(bytes, header) : decodeJpeg(bytes, header);
+  } catch (cause) {
+    throw damaged(header, cause);
+  }
+}
+
+/**
+ * Decodes a PNG or JPEG file as {@linkcode decodeImage} does, but JPEG files to exactly the pixels that libjpeg, and with
+ * it the reference, gives. CMYK files, which it cannot convert, go through the other decoder: one level off at most.
+ *
+ * @param bytes The whole file.
+ * @param libJpeg The decoder.
+ * @param options The largest size to accept.
+ * @returns The pixels.
+ * @throws {SyntaxError} If the bytes are no PNG or JPEG file, or are damaged or cut short.
+ * @throws {RangeError} If the header announces more than `maxPixels` pixels.
+ */
+export async function decodeImageExactly(
+  bytes: Uint8Array,
+  libJpeg: LibJpeg,
+  options: DecodeOptions = {},
+): Promise<RgbImage> {
+  const header = readCheckedHeader(bytes, options);
+  if (header.format === "png" || header.channels === CMYK_CHANNELS) {
+    return decodeImage(bytes, options);
+  }
+  try {
+    return await libJpeg.decode(bytes);
+  } catch (cause) {
+    throw damaged(header, cause);
+  }
+}
+
+/** The header of an image that is small enough. */
+function readCheckedHeader(bytes: Uint8Array, options: DecodeOptions): ImageHeader {
   const { maxPixels = DEFAULT_MAX_PIXELS } = options;
   const header = readImageHeader(bytes);
   const { width, height } = header;
@@ -78,15 +123,15 @@ export function decodeImage(bytes: Uint8Array, options: DecodeOptions = {}): Rgb
       `Cannot decode the image: expected at most ${maxPixels} pixels, found ${width} × ${height}`,
     );
   }
-  try {
-    return header.format === "png" ? decodePng(bytes, header) : decodeJpeg(bytes, header);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new SyntaxError(
-      `Cannot decode the image: expected an undamaged ${header.format.toUpperCase()} file, found "${reason}"`,
-      { cause: error },
-    );
-  }
+  return header;
+}
+
+function damaged(header: ImageHeader, cause: unknown): SyntaxError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new SyntaxError(
+    `Cannot decode the image: expected an undamaged ${header.format.toUpperCase()} file, found "${reason}"`,
+    { cause },
+  );
 }
 
 /**
@@ -121,14 +166,15 @@ function readPngHeader(bytes: Uint8Array): ImageHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const width = view.getUint32(16);
   const height = view.getUint32(20);
-  return { format: "png", width, height, bitDepth: view.getUint8(24) };
+  const channels = PNG_CHANNELS[view.getUint8(25)] ?? 0;
+  return { format: "png", width, height, bitDepth: view.getUint8(24), channels };
 }
 
 /** Walks the marker segments up to the start of frame (C0 … CF but C4, C8 and CC), which holds the size. */
 function readJpegHeader(bytes: Uint8Array): ImageHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 2;
-  while (at + 9 <= bytes.length) {
+  while (at + 10 <= bytes.length) {
     if (view.getUint8(at) !== 0xff) break;
     const marker = view.getUint8(at + 1);
     if (marker === 0xff) { // fill byte
@@ -142,6 +188,7 @@ function readJpegHeader(bytes: Uint8Array): ImageHeader {
         height: view.getUint16(at + 5),
         width: view.getUint16(at + 7),
         bitDepth,
+        channels: view.getUint8(at + 9),
       };
     }
     at += 2 + view.getUint16(at + 2);
@@ -152,6 +199,7 @@ function readJpegHeader(bytes: Uint8Array): ImageHeader {
 function decodePng(bytes: Uint8Array, header: ImageHeader): RgbImage {
   // Rescaling by pngjs rounds 16-bit samples; the reference keeps their high byte. It is needed below 8 bits.
   const deep = header.bitDepth === 16;
+  if (bytes[INTERLACE_AT] === 1) checkInflated(bytes, header);
   const { width, height, data } = PNG.sync.read(Buffer.from(bytes), { skipRescale: deep });
   const shift = deep ? 8 : 0;
   const pixels = new Uint8Array(width * height * 3);
@@ -162,6 +210,31 @@ function decodePng(bytes: Uint8Array, header: ImageHeader): RgbImage {
   }
   return { width, height, pixels };
 }
+
+/** Where a PNG header says whether the image is interlaced. */
+const INTERLACE_AT = 28;
+
+/**
+ * Unpacks an interlaced image as far as its size allows: pngjs itself would unpack whatever a hostile file packs.
+ *
+ * @throws {RangeError} If more bytes come out than such an image has.
+ */
+function checkInflated(bytes: Uint8Array, header: ImageHeader): void {
+  const { width, height, bitDepth, channels } = header;
+  const packed: Uint8Array[] = [];
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  for (let at = 8; at + 12 <= bytes.length;) {
+    const length = view.getUint32(at);
+    if (view.getUint32(at + 4) === IDAT) packed.push(bytes.subarray(at + 8, at + 8 + length));
+    at += 12 + length;
+  }
+  // The seven passes have under 2 · height + 7 rows, each with a filter byte and perhaps a part of a byte at its end.
+  const most = Math.ceil(width * height * channels * bitDepth / 8) + 2 * (2 * height + 7);
+  inflateSync(Buffer.concat(packed), { maxOutputLength: most });
+}
+
+/** The type of a PNG chunk with pixels, as a number. */
+const IDAT = 0x49444154;
 
 function decodeJpeg(bytes: Uint8Array, header: ImageHeader): RgbImage {
   const { width, height, data } = jpeg.decode(bytes, {

@@ -167,7 +167,7 @@ Deno.test("decodeImage() refuses an enormous image by its header, without decodi
 
 Deno.test("readImageHeader() tells format, size and depth", () => {
   const image = patternImage({ width: 19, height: 11 }, 1);
-  const size = { width: 19, height: 11, bitDepth: 8 };
+  const size = { width: 19, height: 11, bitDepth: 8, channels: 3 };
   assertEquals(readImageHeader(encodePng(image)), { format: "png", ...size });
   assertEquals(readImageHeader(encodeJpeg(image)), { format: "jpeg", ...size });
 });

@@ -73,11 +73,17 @@ export function resizeBilinear(
  * @param image At least `size` pixels wide and high.
  * @param size Side of the square in pixels.
  * @param position Where; the center if absent.
+ * @param center Which of the free pixels of an axis are left and above at the center; by default the smaller half.
  * @returns The square.
  * @throws {RangeError} If the image is smaller than the square.
  * @see albumentations 1.4, `CenterCrop` and `RandomCrop`.
  */
-export function crop(image: RgbImage, size: number, position?: CropPosition): RgbImage {
+export function crop(
+  image: RgbImage,
+  size: number,
+  position?: CropPosition,
+  center: (free: number) => number = half,
+): RgbImage {
   const freeX = image.width - size;
   const freeY = image.height - size;
   if (freeX < 0 || freeY < 0) {
@@ -86,8 +92,8 @@ export function crop(image: RgbImage, size: number, position?: CropPosition): Rg
         `${image.width} × ${image.height}`,
     );
   }
-  const left = position ? Math.floor(position.x * (freeX + 1)) : freeX >> 1;
-  const top = position ? Math.floor(position.y * (freeY + 1)) : freeY >> 1;
+  const left = position ? Math.floor(position.x * (freeX + 1)) : center(freeX);
+  const top = position ? Math.floor(position.y * (freeY + 1)) : center(freeY);
   const pixels = new Uint8Array(size * size * 3);
   for (let y = 0; y < size; y++) {
     const from = ((top + y) * image.width + left) * 3;
@@ -215,7 +221,17 @@ function halve(image: RgbImage): RgbImage {
   return { width, height, pixels };
 }
 
-function roundHalfToEven(value: number): number {
+function half(free: number): number {
+  return Math.floor(free / 2);
+}
+
+/**
+ * Rounds as Python does.
+ *
+ * @param value Any number.
+ * @returns The nearest whole number; of two, the even one.
+ */
+export function roundHalfToEven(value: number): number {
   const rounded = Math.round(value);
   return Math.abs(value % 1) === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
 }

@@ -94,6 +94,7 @@ function counted(dataset: Dataset): Dataset & { loads: number } {
     classNames: dataset.classNames,
     length: dataset.length,
     resolution: dataset.resolution,
+    identity: dataset.identity,
     loads: 0,
     label: (index: number) => dataset.label(index),
     name: (index: number) => dataset.name(index),

@@ -21,17 +21,25 @@ export interface OpenSplitOptions {
  * @param data The configuration's data.
  * @param options Which split, at which size.
  * @returns The data set; dispose it.
- * @throws {UserError} If it does not exist, is empty, or is of a kind that this command cannot read.
+ * @throws {UserError} If it does not exist, is empty, or cannot be read.
  */
 export async function openSplit(
   data: DataModuleConfig,
   options: OpenSplitOptions,
 ): Promise<Dataset> {
   const { split, resolution, warn } = options;
-  const config = split === "train" ? data.train : data.validation ?? data.train;
+  const config = split === "train" ? data.train : data.validation;
+  if (config === null) {
+    throw new UserError(
+      `Cannot open images for validation: expected data.init_args.validation, as ${data.train.target} has no part that is ` +
+        `held out, found none`,
+    );
+  }
   return await openDataset(specOf(config), {
     resolution,
-    split: "split" in config.params ? config.params.split : split,
+    split: config.target !== "tessera.data.Npz" && "split" in config.params
+      ? config.params.split
+      : split,
     warn,
     ...(data.numWorkers !== null && { workers: data.numWorkers }),
   });
@@ -53,9 +61,49 @@ function specOf(config: DatasetConfig): DatasetSpec {
           "random_crop": config.params.randomCrop,
         },
       };
-    default:
-      throw new UserError(
-        `Cannot open the data set: expected target tessera.data.OpenMoji or tessera.data.ImageFolder, found ${config.target}`,
-      );
+    case "tessera.data.Npz":
+      return {
+        target: config.target,
+        params: {
+          path: config.params.path,
+          split: config.params.split,
+          "horizontal_flip": config.params.horizontalFlip,
+          "random_crop": config.params.randomCrop,
+        },
+      };
+    case "tessera.data.ImageNetTrain":
+    case "tessera.data.ImageNetValidation": {
+      const { root, subset, subIndices, originalReso, randomCrop } = config.params.config;
+      return {
+        target: config.target,
+        params: {
+          config: {
+            root,
+            subset,
+            "sub_indices": subIndices,
+            "original_reso": originalReso,
+            "random_crop": randomCrop,
+          },
+        },
+      };
+    }
+    case "tessera.data.WebDataset": {
+      const { dataDir, imageKey, enableImage, filterPath, sampleJsonPath, ...lists } =
+        config.params.config;
+      return {
+        target: config.target,
+        params: {
+          config: {
+            "data_dir": dataDir,
+            "image_key": imageKey,
+            "enable_image": enableImage,
+            "filter_path": filterPath,
+            "sample_json_path": sampleJsonPath,
+            "sample_coco_urls": lists.sampleCocoUrls,
+            "sample_hd_urls": lists.sampleHdUrls,
+          },
+        },
+      };
+    }
   }
 }

@@ -114,7 +114,7 @@ function idleOptions(config: RunConfig): string[] {
     : ["No use of data.test: a run is measured on its validation images"];
 }
 
-/** The held-out part of a data set that has no division of its own. */
+/** The images of a data set that are for validation, where it has such. */
 function heldOut(train: DatasetConfig): DatasetConfig | null {
   const still = { split: "validation", horizontalFlip: false } as const;
   if (train.target === "tessera.data.OpenMoji") {
@@ -122,6 +122,13 @@ function heldOut(train: DatasetConfig): DatasetConfig | null {
   }
   if (train.target === "tessera.data.ImageFolder") {
     return { target: train.target, params: { ...train.params, ...still, randomCrop: false } };
+  }
+  if (train.target === "tessera.data.Npz") {
+    return { target: train.target, params: { ...train.params, ...still, randomCrop: false } };
+  }
+  if (train.target === "tessera.data.ImageNetTrain") {
+    const config = { ...train.params.config, subset: null, randomCrop: false };
+    return { target: "tessera.data.ImageNetValidation", params: { config } };
   }
   return null;
 }

@@ -106,7 +106,7 @@ function valueAt(tree: unknown, path: readonly string[]): unknown {
 /**
  * Replaces the short form of a data set: a text where a class and its arguments would stand.
  *
- * "openmoji" is the embedded data set, any other text a folder of images. Validation and test sets that are not given
+ * "openmoji" is the embedded data set, any other text a `.npz` file or a folder of images. Validation and test sets that are not given
  * are taken from the same images.
  *
  * @param tree A parsed configuration.
@@ -123,9 +123,9 @@ export function expandDatasets(tree: unknown): unknown {
 }
 
 function datasetTree(name: string): unknown {
-  return name.toLowerCase() === "openmoji"
-    ? { target: "tessera.data.OpenMoji" }
-    : { target: "tessera.data.ImageFolder", params: { path: name } };
+  if (name.toLowerCase() === "openmoji") return { target: "tessera.data.OpenMoji" };
+  const target = `tessera.data.${name.toLowerCase().endsWith(".npz") ? "Npz" : "ImageFolder"}`;
+  return { target, params: { path: name } };
 }
 
 /** `data.train=…` replaces all images at once; their size stays as the file says. */

@@ -18,6 +18,7 @@ import type {
   DataModuleConfig,
   ImageFolderConfig,
   ImageNetConfig,
+  NpzConfig,
   OpenMojiConfig,
   RunConfig,
   ShardsConfig,
@@ -86,6 +87,17 @@ const dataset = instance([
       horizontalFlip,
       randomCrop: boolean({ doc: "Whether the square is cut out at random", initial: false }),
     }, { doc: "A folder of images" }),
+  },
+  {
+    target: "tessera.data.Npz",
+    aliases: [],
+    params: object<NpzConfig>({
+      path: text({ doc: "The file, with images in arr_0 and perhaps classes in arr_1" }),
+      size,
+      split: choice(["train", "validation", "all"], { doc: "Which part", initial: "train" }),
+      horizontalFlip,
+      randomCrop: boolean({ doc: "Whether the square is cut out at random", initial: false }),
+    }, { doc: "Images of a .npz file" }),
   },
   {
     target: "tessera.data.ImageNetTrain",

@@ -81,6 +81,12 @@ export interface ImageFolderConfig extends OpenMojiConfig {
   readonly randomCrop: boolean;
 }
 
+/** The images of a `.npz` file. */
+export interface NpzConfig extends Omit<ImageFolderConfig, "split"> {
+  /** Which part, chosen by a hash of an image's number; or all. */
+  readonly split: SplitName | "all";
+}
+
 /** ImageNet as the reference lays it out. */
 export interface ImageNetConfig {
   /** Options, in the reference's extra level. */
@@ -127,6 +133,7 @@ export interface ShardsConfig {
 export type DatasetConfig =
   | Instance<"tessera.data.OpenMoji", OpenMojiConfig>
   | Instance<"tessera.data.ImageFolder", ImageFolderConfig>
+  | Instance<"tessera.data.Npz", NpzConfig>
   | Instance<"tessera.data.ImageNetTrain", ImageNetConfig>
   | Instance<"tessera.data.ImageNetValidation", ImageNetConfig>
   | Instance<"tessera.data.WebDataset", ShardsConfig>;

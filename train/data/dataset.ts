@@ -1,6 +1,7 @@
 /** What every labeled set of images offers to the loader. @module */
 
 import { hashedUniform } from "../../models/hash.ts";
+import type { CropPosition } from "../image/resize.ts";
 
 /** The part of a data set: for training, or held out for validation. */
 export type Split = "train" | "validation";
@@ -13,6 +14,16 @@ export interface AugmentKey {
   readonly epoch: number;
 }
 
+/** One way to see an image, chosen rather than drawn: which square of it, and whether mirrored. */
+export interface View {
+  /** Length to which the shorter side is scaled, at least the resolution. */
+  readonly shorterSide: number;
+  /** Where the square is cut out; the center if absent. */
+  readonly position?: CropPosition;
+  /** Whether the image is mirrored left to right. */
+  readonly flip: boolean;
+}
+
 /** Options of {@linkcode Dataset.load}. */
 export interface LoadImagesOptions {
   /**
@@ -20,6 +31,8 @@ export interface LoadImagesOptions {
    * and never flipped.
    */
   readonly augment?: AugmentKey;
+  /** How all images are seen instead; it goes before `augment`. */
+  readonly view?: View;
 }
 
 /** Images as the tokenizer takes them. */
@@ -38,6 +51,11 @@ export interface Dataset extends Disposable {
   readonly length: number;
   /** Width and height of the images in pixels. */
   readonly resolution: number;
+  /**
+   * Tells this data set from every other one: a hash of what is known of its images without reading them (names, order,
+   * classes) and of how their pixels are made, but for crops and flips.
+   */
+  readonly identity: string;
   /**
    * Class of an image.
    *

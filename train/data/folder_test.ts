@@ -184,7 +184,9 @@ Deno.test({
       assertEquals(warnings.length, 1);
       const [warning = ""] = warnings;
       assert(
-        warning.startsWith(`Skipped 3 of 5 images of ${f} that cannot be read: a/1.png (`),
+        warning.startsWith(
+          `Skipped 3 of 5 images of the image folder ${f} that cannot be read: a/1.png (`,
+        ),
         warning,
       );
     });

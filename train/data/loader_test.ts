@@ -9,6 +9,7 @@ import { type Batch, BatchLoader, type BatchLoaderOptions } from "./loader.ts";
 class Numbers implements Dataset {
   readonly classNames = ["even", "odd"];
   readonly resolution = 1;
+  readonly identity = "numbers";
   loads = 0;
   reports = 0;
 

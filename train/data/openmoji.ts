@@ -3,6 +3,7 @@
 import openmojiData from "openmoji/data/openmoji.json" with { type: "json" };
 import openmojiPackage from "openmoji/package.json" with { type: "json" };
 import resvgPackage from "@resvg/resvg-js/package.json" with { type: "json" };
+import { createHash } from "node:crypto";
 import { fileError } from "../files/file_error.ts";
 import { flipHorizontally, samplesToUnit } from "../image/resize.ts";
 import { openSvgRasterizer } from "../image/svg.ts";
@@ -16,6 +17,7 @@ import {
   type Split,
 } from "./dataset.ts";
 import { cachedPixels } from "./pixel_cache.ts";
+import { cutSquare } from "./prepare.ts";
 import { takeSplit } from "./split.ts";
 
 /** What must be said wherever the pictures, or pictures made from them, are shown. */
@@ -99,15 +101,18 @@ export async function openOpenMoji(options: OpenMojiOptions): Promise<Dataset> {
   checkResolution(resolution);
   const entries = listOpenMoji(split);
   const version = openmojiPackage.version;
+  const key = `openmoji ${version}, resvg ${resvgPackage.version}, ${resolution} pixels, ` +
+    entries.map((entry) => entry.name).join(" ");
   const pixels = await cachedPixels(() => drawAll(entries, resolution), {
     path: cacheDirectory === null
       ? null
       : `${cacheDirectory}/openmoji-${version}-${split}-${resolution}.bin`,
-    key: `openmoji ${version}, resvg ${resvgPackage.version}, ${resolution} pixels, ` +
-      entries.map((entry) => entry.name).join(" "),
+    key,
     pixelBytes: entries.length * resolution * resolution * 3,
   });
-  return new OpenMojiDataset(entries, { resolution, pixels, horizontalFlip });
+  const labels = entries.map((entry) => entry.label).join(" ");
+  const identity = createHash("sha256").update(`${key}, ${labels}`).digest("hex");
+  return new OpenMojiDataset(entries, { resolution, pixels, horizontalFlip, identity });
 }
 
 /** Draws every entry on white, one after the other, shape (entries, resolution, resolution, 3). */
@@ -140,12 +145,14 @@ interface OpenMojiContent {
   readonly resolution: number;
   readonly pixels: Uint8Array;
   readonly horizontalFlip: boolean;
+  readonly identity: string;
 }
 
 class OpenMojiDataset implements Dataset {
   readonly classNames = OPENMOJI_CLASSES;
   readonly length: number;
   readonly resolution: number;
+  readonly identity: string;
   readonly #entries: readonly OpenMojiEntry[];
   readonly #content: OpenMojiContent;
 
@@ -154,6 +161,7 @@ class OpenMojiDataset implements Dataset {
     this.#content = content;
     this.length = entries.length;
     this.resolution = content.resolution;
+    this.identity = content.identity;
   }
 
   label(index: number): number {
@@ -164,18 +172,21 @@ class OpenMojiDataset implements Dataset {
     return this.#entry(index).name;
   }
 
-  load(indices: ArrayLike<number>, options: LoadImagesOptions = {}): Promise<LoadedImages> {
+  load(
+    indices: ArrayLike<number>,
+    { augment, view }: LoadImagesOptions = {},
+  ): Promise<LoadedImages> {
     const { resolution, pixels, horizontalFlip } = this.#content;
     const size = resolution * resolution * 3;
     const images = new Float32Array(indices.length * size);
     Array.from(indices).forEach((index, slot) => {
       checkIndex(index, this);
       const image = pixels.subarray(index * size, (index + 1) * size);
-      const flip = horizontalFlip && options.augment !== undefined &&
-        drawAugmentation(index, options.augment).flip;
-      const shown = flip
-        ? flipHorizontally({ width: resolution, height: resolution, pixels: image }).pixels
-        : image;
+      const sides = { width: resolution, height: resolution };
+      const seen = view ? cutSquare({ ...sides, pixels: image }, { resolution, ...view }) : image;
+      const flip = view?.flip ??
+        (horizontalFlip && augment !== undefined && drawAugmentation(index, augment).flip);
+      const shown = flip ? flipHorizontally({ ...sides, pixels: seen }).pixels : seen;
       samplesToUnit(shown, images.subarray(slot * size, (slot + 1) * size));
     });
     return Promise.resolve({ images, indices: Uint32Array.from(indices) });

@@ -4,7 +4,7 @@ import { fileError } from "../files/file_error.ts";
 import { decodeImageExactly, type RgbImage } from "../image/codec.ts";
 import { LibJpeg } from "../image/libjpeg.ts";
 import { cropResampled, resampleShorterSide } from "../image/resample.ts";
-import { crop, type CropPosition, flipHorizontally, resizeShorterSide } from "../image/resize.ts";
+import { crop, type CropPosition, resizeShorterSide } from "../image/resize.ts";
 
 /** How an image is scaled: as OpenCV or as Pillow does, which the reference's data sets use. */
 export type Resampling = "opencv" | "pillow";
@@ -29,8 +29,6 @@ export interface SquareOptions {
   readonly resampling?: Resampling;
   /** Where the square is cut out of the scaled image; the center if absent. */
   readonly position?: CropPosition;
-  /** Whether it is mirrored left to right; default false. */
-  readonly flip?: boolean;
 }
 
 /** One image to prepare; plain data, as it is sent to workers. */
@@ -57,7 +55,7 @@ const LIB_JPEG = new LibJpeg();
  * Scales an image's shorter side and cuts a square, as the reference does.
  *
  * @param image Any size.
- * @param options Size, scaling, place, mirroring.
+ * @param options Size, scaling, place.
  * @returns Samples in 0 … 255, shape (resolution, resolution, 3).
  * @see SEED-Voken src/IBQ/data/base.py, `ImagePaths.preprocess_image`; src/Open_MAGVIT2/data/pretrain.py.
  */
@@ -66,7 +64,7 @@ export function cutSquare(image: RgbImage, options: SquareOptions): Uint8Array<A
   const square = resampling === "opencv"
     ? crop(resizeShorterSide(image, shorterSide), resolution, position)
     : cropResampled(resampleShorterSide(image, shorterSide), resolution, position);
-  return new Uint8Array((options.flip ? flipHorizontally(square) : square).pixels);
+  return new Uint8Array(square.pixels);
 }
 
 /**

@@ -7,10 +7,8 @@ import { takeSplit } from "./split.ts";
 
 /** One image file of a folder. */
 export interface ScannedFile {
-  /** Path relative to the folder, with "/" between its parts; unique. */
+  /** Path relative to the folder of the split, with "/" between its parts; unique. */
   readonly name: string;
-  /** Path to open it. */
-  readonly path: string;
   /** Index into the class names. */
   readonly label: number;
 }
@@ -21,9 +19,14 @@ export interface ScannedFolder {
   readonly classNames: readonly string[];
   /** The images of the split, ordered by name. */
   readonly files: readonly ScannedFile[];
+  /** The folder of the split. */
+  readonly root: string;
+  /** Every folder that was looked into: the result is the same until one of them changes. */
+  readonly folders: readonly string[];
 }
 
-const IMAGE_FILE = /\.(png|jpe?g)$/i;
+/** Names of files that are images. */
+export const IMAGE_FILE = /\.(png|jpe?g)$/i;
 const EXPECTED =
   "expected a folder of PNG or JPEG files, in one sub-folder for each class or without sub-folders";
 
@@ -51,11 +54,12 @@ export function scanFolder(folder: string, split: Split): ScannedFolder {
   const validation = VALIDATION_FOLDERS.find(has);
   if (!has(TRAIN_FOLDER) || validation === undefined) {
     const whole = scanClasses(folder);
-    return { classNames: whole.classNames, files: takeSplit(whole.files, split) };
+    return { ...whole, files: takeSplit(whole.files, split) };
   }
   const train = scanClasses(`${folder}/${TRAIN_FOLDER}`);
-  if (split === "train") return train;
-  return relabel(scanClasses(`${folder}/${validation}`), train.classNames, folder);
+  if (split === "train") return { ...train, folders: [folder, ...train.folders] };
+  const part = relabel(scanClasses(`${folder}/${validation}`), train.classNames, folder);
+  return { ...part, folders: [folder, ...train.folders, ...part.folders] };
 }
 
 /** Numbers the classes of the validation part as those of the training part. */
@@ -75,14 +79,18 @@ function relabel(
     );
   }
   const files = part.files.map((file) => ({ ...file, label: labels[file.label] ?? 0 }));
-  return { classNames, files };
+  return { ...part, classNames, files };
 }
 
 function scanClasses(folder: string): ScannedFolder {
   const entries = listFolder(folder);
+  const folders = [folder];
   const classes = entries
     .filter((entry) => entry.isFolder)
-    .map((entry) => ({ name: entry.name, paths: [...walk(folder, entry.name, new Set())] }))
+    .map((entry) => ({
+      name: entry.name,
+      paths: [...walk(folder, entry.name, { ancestors: new Set(), folders })],
+    }))
     .filter((found) => found.paths.length > 0);
   if (classes.length === 0) {
     const loose = entries.filter((entry) => !entry.isFolder && IMAGE_FILE.test(entry.name));
@@ -94,32 +102,42 @@ function scanClasses(folder: string): ScannedFolder {
   }
   return {
     classNames: classes.map((found) => found.name),
-    files: classes.flatMap(({ paths }, label) =>
-      paths.map((name) => ({ name, path: `${folder}/${name}`, label }))
-    ),
+    files: classes.flatMap(({ paths }, label) => paths.map((name) => ({ name, label }))),
+    root: folder,
+    folders,
   };
 }
 
-/** Relative paths of the images in a sub-folder and below; `ancestors` stops links that lead back up. */
-function* walk(root: string, relative: string, ancestors: ReadonlySet<string>): Generator<string> {
+/** Where a walk is. */
+interface Walk {
+  /** The folders above, which stop links that lead back up. */
+  readonly ancestors: ReadonlySet<string>;
+  /** Receives every folder that is looked into. */
+  readonly folders: string[];
+}
+
+/** Relative paths of the images in a sub-folder and below. */
+function* walk(root: string, relative: string, { ancestors, folders }: Walk): Generator<string> {
   const folder = `${root}/${relative}`;
   const real = Deno.realPathSync(folder);
   if (ancestors.has(real)) return;
+  folders.push(folder);
   const inside = new Set([...ancestors, real]);
   for (const entry of listFolder(folder)) {
     const name = `${relative}/${entry.name}`;
-    if (entry.isFolder) yield* walk(root, name, inside);
+    if (entry.isFolder) yield* walk(root, name, { ancestors: inside, folders });
     else if (IMAGE_FILE.test(entry.name)) yield name;
   }
 }
 
-interface Entry {
+/** An entry of a folder. */
+export interface FolderEntry {
   readonly name: string;
   readonly isFolder: boolean;
 }
 
 /** Visible entries of a folder, ordered by name. */
-function listFolder(folder: string): Entry[] {
+export function listFolder(folder: string): FolderEntry[] {
   try {
     return [...Deno.readDirSync(folder)]
       .filter((entry) => !entry.name.startsWith("."))

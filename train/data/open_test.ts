@@ -3,7 +3,17 @@
 import { assertEquals, assertRejects } from "@std/assert";
 import { withFolder } from "../../tests/images.ts";
 import { UserError } from "../errors.ts";
-import { type DatasetSpec, IMAGE_FOLDER_TARGET, openDataset, OPENMOJI_TARGET } from "./open.ts";
+import {
+  type DatasetSpec,
+  IMAGE_FOLDER_TARGET,
+  IMAGENET_TARGETS,
+  NPZ_TARGET,
+  openDataset,
+  OPENMOJI_TARGET,
+  SHARDS_TARGET,
+} from "./open.ts";
+import { writeNpz } from "../files/npz.ts";
+import { tarFile } from "../../tests/tar.ts";
 
 const ignore = (await Deno.permissions.query({ name: "read" })).state !== "granted" ||
   (await Deno.permissions.query({ name: "write" })).state !== "granted";
@@ -21,6 +31,20 @@ Deno.test("openDataset() rejects unknown targets and parameters, and wrong types
   await assertRefused({ target: OPENMOJI_TARGET, params: { flip: true } }, `found "flip"`);
   const path = { path: "x", "random_crop": "yes" };
   await assertRefused({ target: IMAGE_FOLDER_TARGET, params: path }, `"random_crop", found "yes"`);
+  await assertRefused(
+    { target: NPZ_TARGET, params: { path: "x", split: 1 } },
+    "train, validation or",
+  );
+  const { train, validation } = IMAGENET_TARGETS;
+  await assertRefused({ target: train, params: { config: 3 } }, `expected a mapping for "config"`);
+  await assertRefused({ target: train, params: { config: { sise: 3 } } }, `found "sise"`);
+  await assertRefused(
+    { target: validation, params: { config: { "original_reso": true } } },
+    "expected false",
+  );
+  await assertRefused({ target: SHARDS_TARGET }, `expected the parameter "data_dir"`);
+  const blind = { "data_dir": ["x"], "enable_image": false };
+  await assertRefused({ target: SHARDS_TARGET, params: { config: blind } }, "expected true");
 });
 
 Deno.test({
@@ -50,5 +74,35 @@ Deno.test({
       });
       assertEquals(dataset.classNames.length, 9);
       assertEquals([...Deno.readDirSync(folder)].length, 1);
+    }),
+});
+
+Deno.test({
+  name: "openDataset() opens npz files, ImageNet and shards",
+  ignore,
+  fn: () =>
+    withFolder({
+      "imagenet/train/n1/a.JPEG": 1,
+      "imagenet/val/n1/b.JPEG": 2,
+      "shards/a.tar": tarFile([{ name: "1.jpg", data: new Uint8Array(1) }]),
+    }, async (f) => {
+      const quiet = { ...options, cacheDirectory: null };
+      const data = [new Uint8Array(48)];
+      await writeNpz(`${f}/a.npz`, [{ name: "arr_0", dtype: "|u1", shape: [1, 4, 4, 3], data }]);
+      using npz = await openDataset(`${f}/a.npz`, quiet);
+      assertEquals(npz.name(0), "arr_0/0");
+      const config = { root: `${f}/imagenet` };
+      for (const [target, name] of [["train", "n1/a.JPEG"], ["validation", "n1/b.JPEG"]] as const) {
+        using split = await openDataset(
+          { target: IMAGENET_TARGETS[target], params: { config } },
+          { ...quiet, split: target },
+        );
+        assertEquals(split.name(0), name);
+      }
+      using shards = await openDataset({
+        target: SHARDS_TARGET,
+        params: { config: { "data_dir": [`${f}/shards`] } },
+      }, quiet);
+      assertEquals(shards.name(0), `${f}/shards/a.tar/1.jpg`);
     }),
 });

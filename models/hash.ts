@@ -33,9 +33,15 @@ export function mix32(value: number): number {
  * @returns A multiple of 2⁻³² in [0, 1).
  */
 export function hashedUniform(...key: readonly number[]): number {
-  let hash = 0x9e3779b9;
-  for (const part of key) hash = mix32(hash ^ mix32(part)) + 0x9e3779b9;
-  return mix32(hash) / 2 ** 32;
+  return mix32(key.reduce(fold, GOLDEN_RATIO)) / 2 ** 32;
+}
+
+/** 2³² divided by the golden ratio: the usual constant without structure. */
+const GOLDEN_RATIO = 0x9e3779b9;
+
+/** Takes one more part of a key into a hash. */
+function fold(hash: number, part: number): number {
+  return mix32(hash ^ mix32(part)) + GOLDEN_RATIO;
 }
 
 /**
@@ -46,9 +52,11 @@ export function hashedUniform(...key: readonly number[]): number {
  * @returns Each number once (Fisher and Yates' shuffle).
  */
 export function hashedPermutation(length: number, ...key: readonly number[]): Uint32Array {
-  const order = Uint32Array.from({ length }, (_, i) => i);
+  const order = new Uint32Array(length).map((_, i) => i);
+  // As hashedUniform(...key, i), whose first parts are the same for millions of images.
+  const start = key.reduce(fold, GOLDEN_RATIO);
   for (let i = length - 1; i > 0; i--) {
-    const j = Math.floor(hashedUniform(...key, i) * (i + 1));
+    const j = Math.floor(mix32(fold(start, i)) / 2 ** 32 * (i + 1));
     const swapped = order[i] ?? 0;
     order[i] = order[j] ?? 0;
     order[j] = swapped;

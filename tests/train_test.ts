@@ -11,8 +11,8 @@ import { sampleImages } from "../train/drawing.ts";
 import { UserError } from "../train/errors.ts";
 import { openTokenizer, openTransformer } from "../train/open_models.ts";
 import { RunFolder } from "../train/run_folder.ts";
-import { cacheTokens } from "../train/tokenize.ts";
-import { TokenBatches } from "../train/tokens.ts";
+import { cacheTokens, EncodingStopped } from "../train/tokenize.ts";
+import { viewsOf } from "../train/views.ts";
 import {
   countingSignal,
   readCheckpoint,
@@ -117,34 +117,37 @@ runTest("cacheTokens() encodes once for a tokenizer and a data set", async (gpu,
     counted(openImageFolder(workspace.images, { split, resolution, workers: 0, warn: () => {} }));
   using train = open("train");
   using validation = open("validation");
-  const path = run.stage("transformer").tokensFile;
-  const shared = { gpu, tokenizer, checkpoint, batchSize: 4, path };
+  const folder = run.stage("transformer").tokensFolder;
+  const model = opened.config.model.params;
+  const shared = { gpu, tokenizer, model, checkpoint, batchSize: 4, folder };
   const encoded: number[] = [];
   const cache = (data = { train, validation }) =>
     cacheTokens({ ...shared, ...data, onEncode: (images) => void encoded.push(images) });
 
   // Training has encoded the same images.
-  const kept = await cache();
+  using kept = await cache();
   assertEquals([kept.encoded, train.loads, encoded.length], [false, 0, 0]);
-  assertEquals([kept.tokensPerImage, kept.train.tokens.length], [64, 640]);
+  assertEquals([kept.tokensPerImage, kept.train.counts().length], [64, 16]);
   assertEquals([...kept.train.labels], [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]);
   for (const index of [0, 7, 9]) {
     const { images } = await train.load([index]);
     using tape = new Tape(gpu, { record: false });
     const tokens = await tokenizer.tokenize(tape.input(images, [1, 16, 16, 3])).readIndices();
-    assertEquals(kept.train.tokens.slice(64 * index, 64 * (index + 1)), tokens);
+    assertEquals(kept.train.take([index]).tokens, tokens);
   }
   using largeTrain = open("train", 32);
   using largeValidation = open("validation", 32);
-  const sized = await cache({ train: largeTrain, validation: largeValidation });
+  using sized = await cache({ train: largeTrain, validation: largeValidation });
   assertEquals([sized.encoded, sized.tokensPerImage], [true, 256]);
-  const again = await cache();
-  assertEquals([again.encoded, again.train], [true, kept.train]);
-  assertEquals(encoded, [12, 12]);
+  // The first tokens are still there: each tokenizer and each way to prepare the images has a folder of its own.
+  using again = await cache();
+  assertEquals([again.encoded, again.train.counts()], [false, kept.train.counts()]);
+  assertEquals(encoded, [12]);
 
   await Deno.writeFile(checkpoint, new Uint8Array(1), { append: true });
-  const other = await cache();
-  assertEquals([other.encoded, (await cache()).encoded], [true, false]);
+  using other = await cache();
+  using same = await cache();
+  assertEquals([other.encoded, same.encoded], [true, false]);
 });
 
 runTest(
@@ -206,27 +209,57 @@ runTest(
   },
 );
 
-Deno.test("TokenBatches takes each image once an epoch, in an order of its own", () => {
-  const tokens = Uint32Array.from({ length: 14 }, (_, i) => i);
-  const labels = Uint32Array.from({ length: 7 }, (_, i) => 10 + i);
-  const options = { batchSize: 2, seed: 1, tokensPerImage: 2 };
-  const batches = new TokenBatches({ tokens, labels }, options);
-  assertEquals(batches.batchesPerEpoch, 3);
-  const epochs = [0, 1].map((epoch) =>
-    [0, 1, 2].flatMap((i) => [...batches.batch(3 * epoch + i).labels])
+runTest("cacheTokens() goes on where it was interrupted", async (gpu, workspace) => {
+  const run = await trainBoth(gpu, workspace);
+  const opened = await openTokenizer(gpu, run.stage("tokenizer"));
+  using tokenizer = opened.tokenizer;
+  const open = (split: "train" | "validation"): Dataset & { loads: number } =>
+    counted(
+      openImageFolder(workspace.images, { split, resolution: 16, workers: 0, warn: () => {} }),
+    );
+  using train = open("train");
+  using validation = open("validation");
+  const { checkpoint, config } = opened;
+  const options = {
+    gpu,
+    tokenizer,
+    model: config.model.params,
+    checkpoint,
+    train,
+    validation,
+    views: "ten_crops",
+    batchSize: 2,
+    imagesPerShard: 3,
+    folder: `${workspace.folder}/tokens`,
+  } as const;
+  const stop = new AbortController();
+  await assertRejects(
+    () =>
+      cacheTokens({
+        ...options,
+        signal: stop.signal,
+        onProgress: (done) => done === 6 && stop.abort(),
+      }),
+    EncodingStopped,
   );
-  assertEquals(epochs.map((seen) => new Set(seen).size), [6, 6]);
-  assertNotEquals(epochs[0], epochs[1]);
-  const fourth = new TokenBatches({ tokens, labels }, options).batch(4);
-  assertEquals(fourth, batches.batch(4));
-  assertEquals(fourth.epoch, 1);
-  const pairs = [...fourth.labels].flatMap((label) => [2 * (label - 10), 2 * (label - 10) + 1]);
-  assertEquals([...fourth.tokens], pairs);
-  assertThrows(
-    () => new TokenBatches({ tokens, labels }, { ...options, batchSize: 8 }),
-    UserError,
-    "Cannot make a batch of 8 images: expected at least as many in the data set, found 7",
-  );
+  // Two shards of three images in ten views.
+  assertEquals(train.loads, 60);
+  const left: number[] = [];
+  using cache = await cacheTokens({ ...options, onEncode: (images) => left.push(images) });
+  assertEquals([left, train.loads, validation.loads], [[6], 100, 2]);
+  assertEquals([cache.train.views, cache.validation.views], [10, 1]);
+  for (const [number, view] of viewsOf("ten_crops", 16).entries()) {
+    const { images } = await train.load([4], { view });
+    using tape = new Tape(gpu, { record: false });
+    const tokens = await tokenizer.tokenize(tape.input(images, [1, 16, 16, 3])).readIndices();
+    assertEquals(cache.train.take([4], [number]).tokens, tokens);
+  }
+  // A damaged shard is encoded again, and only it.
+  const [folder] = [...Deno.readDirSync(options.folder)].map(({ name }) => name)
+    .filter((name) => [...Deno.readDirSync(`${options.folder}/${name}`)].length === 4);
+  await Deno.truncate(`${options.folder}/${folder}/00001.safetensors`, 300);
+  using _ = await cacheTokens(options);
+  assertEquals([train.loads, validation.loads], [140, 2]);
 });
 
 runTest(

@@ -29,38 +29,35 @@ export function peakSignalToNoise(
 /**
  * Entropy of single tokens under frequencies counted on other tokens, with one added to each count.
  *
- * @param counted Tokens that are counted (training).
- * @param measured Tokens whose mean negative log-likelihood is returned (validation).
- * @param codes Number of possible tokens.
- * @returns Nats a token: what a model that knows the frequencies only would reach.
+ * @param counted How often each code occurs in what is counted (training).
+ * @param measured How often each occurs in what is measured (validation).
+ * @returns Nats a token, the mean negative log-likelihood of `measured`: what a model that knows the frequencies only
+ * would reach.
  */
-export function unigramCrossEntropy(
-  counted: Uint32Array,
-  measured: Uint32Array,
-  codes: number,
-): number {
-  const counts = new Float64Array(codes).fill(1);
-  for (const token of counted) counts[token]!++;
-  const total = counted.length + codes;
-  return measured.reduce((sum, token) => sum - Math.log(counts[token]! / total), 0) /
-    measured.length;
+export function unigramCrossEntropy(counted: Float64Array, measured: Float64Array): number {
+  const total = sumOf(counted) + counted.length;
+  return measured.reduce(
+    (sum, count, code) => count === 0 ? sum : sum - count * Math.log((counted[code]! + 1) / total),
+    0,
+  ) / sumOf(measured);
 }
 
 /**
  * Entropy of the frequencies of tokens.
  *
- * @param tokens The tokens.
- * @param codes Number of possible tokens.
+ * @param counts How often each code occurs.
  * @returns Nats a token.
  */
-export function unigramEntropy(tokens: Uint32Array, codes: number): number {
-  const counts = new Float64Array(codes);
-  for (const token of tokens) counts[token]!++;
+export function unigramEntropy(counts: Float64Array): number {
+  const total = sumOf(counts);
   return counts.reduce(
-    (sum, count) =>
-      count === 0 ? sum : sum - count / tokens.length * Math.log(count / tokens.length),
+    (sum, count) => count === 0 ? sum : sum - count / total * Math.log(count / total),
     0,
   );
+}
+
+function sumOf(counts: Float64Array): number {
+  return counts.reduce((sum, count) => sum + count, 0);
 }
 
 /** Mean images of classes, summed one image after the other. */

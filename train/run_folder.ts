@@ -35,8 +35,8 @@ export class StageFolder {
   }
 
   /** Tokens of the data set, written once (transformer only). */
-  get tokensFile(): string {
-    return join(this.path, "tokens.safetensors");
+  get tokensFolder(): string {
+    return join(this.path, "tokens");
   }
 
   /**
@@ -220,7 +220,7 @@ export class RunFolder {
   }
 }
 
-async function makeFolder(path: string): Promise<void> {
+export async function makeFolder(path: string): Promise<void> {
   try {
     await Deno.mkdir(path, { recursive: true });
   } catch (cause) {

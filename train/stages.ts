@@ -30,7 +30,7 @@ import type { RunFolder, StageFolder } from "./run_folder.ts";
 import type { ProfileSession } from "./profile_session.ts";
 import type { Startup } from "./startup.ts";
 import { preparePerceptual, startTokenizer, startTransformer } from "./start_weights.ts";
-import { cacheTokens } from "./tokenize.ts";
+import { idleDataOptions, stageTokens } from "./stage_tokens.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
 import { TokenizerTrainer } from "./tokenizer_trainer.ts";
 import { TransformerLearner } from "./transformer_learner.ts";
@@ -158,16 +158,17 @@ export async function trainTransformer(
     file: loaded.file,
   });
   await folder.create();
-  const cache = await cacheTokens({
-    gpu,
+  using cache = await stageTokens({
+    context,
+    config,
+    folder,
     tokenizer,
+    model: opened.config.model.params,
     checkpoint: opened.checkpoint,
     train,
     validation,
-    batchSize: config.data.params.batchSize,
-    path: folder.tokensFile,
-    onEncode: (images) => reporter.info(`encoding ${images} images into tokens`),
   });
+  if (!cache) return false;
   using learner = new TransformerLearner(gpu, {
     model: gpt,
     seed: config.seedEverything,
@@ -199,7 +200,7 @@ export async function trainTransformer(
     label: "transformer",
     shown: ["loss"],
     note: {
-      tokens: cache.train.tokens.length,
+      tokens: cache.train.labels.length * cache.train.views * cache.tokensPerImage,
       classes: [...train.classNames],
     },
   });
@@ -322,18 +323,4 @@ function checkFirstStage(
       `Cannot train with config ${file}: expected null as first_stage_config or the configuration of the run's own tokenizer, whose tokens are learned, found another one`,
     );
   }
-}
-
-/** Options of the images that cached tokens leave without effect. */
-function idleDataOptions({ config, file }: LoadedConfig<TransformerRunConfig>): string[] {
-  const { params } = config.data.params.train;
-  const idle = [
-    "horizontalFlip" in params && params.horizontalFlip && "horizontal_flip",
-    "randomCrop" in params && params.randomCrop && "random_crop",
-  ].filter((name) => name !== false);
-  return idle.length === 0 ? [] : [
-    `No ${
-      idle.join(", no ")
-    } in stage II, which is asked for by ${file}: each image is encoded into tokens once`,
-  ];
 }

@@ -1,11 +1,25 @@
-/** Encodes a data set into tokens, once for a run. @module */
+/** Encodes a data set into tokens, once for a tokenizer and a way to prepare the images. @module */
 
 import { createHash } from "node:crypto";
+import { join } from "node:path";
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
 import { Tape } from "../nn/tape.ts";
-import type { Dataset } from "./data/dataset.ts";
-import { readTokens, type TokenCache, type TokenSplit, writeTokens } from "./tokens.ts";
+import type { Dataset, View } from "./data/dataset.ts";
+import { downsamplingFactor, type TokenizerConfig } from "./config/mod.ts";
+import { UserError } from "./errors.ts";
+import { fileError } from "./files/file_error.ts";
+import { makeFolder } from "./run_folder.ts";
+import {
+  readShard,
+  shardCount,
+  shardRange,
+  type TokenLayout,
+  TokenStore,
+  writeShard,
+} from "./token_store.ts";
+import type { TokenSplit } from "./tokens.ts";
+import { type ViewsName, viewsOf } from "./views.ts";
 
 /** What {@linkcode cacheTokens} encodes, and where to. */
 export interface CacheTokensOptions {
@@ -13,81 +27,190 @@ export interface CacheTokensOptions {
   readonly gpu: Gpu;
   /** The trained tokenizer. */
   readonly tokenizer: Tokenizer;
+  /** Its sizes. */
+  readonly model: Pick<TokenizerConfig, "nEmbed" | "ddconfig">;
   /** Its checkpoint: other tokens are written for another one. */
   readonly checkpoint: string;
   /** Images for training. */
   readonly train: Dataset;
   /** Held-out images. */
   readonly validation: Dataset;
+  /** How each training image is seen; default `one`. Held-out ones are always seen once. */
+  readonly views?: ViewsName;
   /** Images encoded at once. */
   readonly batchSize: number;
-  /** The file. */
-  readonly path: string;
+  /** Folder of all tokens; those of one tokenizer and data set get a folder in it. */
+  readonly folder: string;
+  /** Images of a file, the most that is encoded again after an interruption; default 1024. */
+  readonly imagesPerShard?: number;
+  /** Ends the encoding after the running batch; what is complete stays. */
+  readonly signal?: AbortSignal;
   /** Called before images are encoded, with their number. */
   readonly onEncode?: (images: number) => void;
+  /** Called when a file is complete, with the images encoded so far and those to encode. */
+  readonly onProgress?: (done: number, images: number) => void;
 }
 
+/** Tokens of a data set under one tokenizer. Disposing it closes its files. */
+export interface TokenCache extends Disposable {
+  /** For training. */
+  readonly train: TokenStore;
+  /** Held out. */
+  readonly validation: TokenStore;
+  /** Tokens of one image. */
+  readonly tokensPerImage: number;
+  /** Whether any image had to be encoded. */
+  readonly encoded: boolean;
+}
+
+/** A signal ended the encoding; the files that are complete stay. */
+export class EncodingStopped extends Error {}
+
+const DEFAULT_IMAGES_PER_SHARD = 1024;
+
 /**
- * Reads the tokens of a data set, encoding it first if that was not done with this tokenizer at this resolution, or if the
- * images have other names or classes now.
+ * Opens the tokens of a data set, encoding first what was not encoded with this tokenizer, from these images, prepared in
+ * this way. An interrupted encoding goes on at the first file that is not complete.
  *
- * @param options Tokenizer, images, file.
- * @returns The tokens, and whether they had to be encoded.
- * @throws {UserError} If the file is damaged or cannot be written.
+ * @param options Tokenizer, images, views, folder.
+ * @returns The tokens; dispose of them after use.
+ * @throws {UserError} If the checkpoint cannot be read, no image can, or the tokens cannot be written.
+ * @throws {EncodingStopped} If the signal came first.
  */
-export async function cacheTokens(
-  options: CacheTokensOptions,
-): Promise<TokenCache & { readonly encoded: boolean }> {
-  const { path, checkpoint } = options;
-  const key = [
-    await fileHash(checkpoint),
-    datasetHash(options.train),
-    datasetHash(options.validation),
-  ].join(" ");
-  const cached = await readTokens(path, key);
-  if (cached) return { ...cached, encoded: false };
-  options.onEncode?.(options.train.length + options.validation.length);
-  const train = await encodeSplit(options.train, options);
-  const validation = await encodeSplit(options.validation, options);
-  const tokensPerImage = train.tokens.length / train.labels.length;
-  const cache = { train, validation, tokensPerImage, key };
-  await writeTokens(path, cache);
-  return { ...cache, encoded: true };
+export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCache> {
+  const checkpoint = await fileHash(options.checkpoint);
+  const train = partOf(options.train, options.views ?? "one", { ...options, checkpoint });
+  const validation = partOf(options.validation, "one", { ...options, checkpoint });
+  const { signal, onEncode, onProgress } = options;
+  // Not `aborted`: the loop behind asks for it once a step.
+  const stop = { now: signal?.reason !== undefined };
+  const onAbort = (): void => void (stop.now = true);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    const missing = [...await missingShards(train), ...await missingShards(validation)];
+    const images = missing.reduce((sum, { start, end }) => sum + end - start, 0);
+    if (images > 0) onEncode?.(images);
+    let done = 0;
+    for (const shard of missing) {
+      const content = await encodeShard(shard, { ...options, stop });
+      await makeFolder(shard.part.layout.folder);
+      await writeShard(shard.part.layout, shard.number, content);
+      done += content.labels.length;
+      onProgress?.(done, images);
+    }
+    if (images > 0) {
+      train.dataset.reportSkipped();
+      validation.dataset.reportSkipped();
+    }
+    return await openCache(train, validation, images > 0);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+/** One split to encode. */
+interface Part {
+  readonly dataset: Dataset;
+  readonly views: readonly View[];
+  readonly layout: TokenLayout;
+}
+
+function partOf(
+  dataset: Dataset,
+  viewsName: ViewsName,
+  { folder, model, checkpoint, imagesPerShard = DEFAULT_IMAGES_PER_SHARD }: CacheTokensOptions,
+): Part {
+  const { resolution, identity, length } = dataset;
+  const views = viewsOf(viewsName, resolution);
+  const side = resolution / downsamplingFactor(model.ddconfig);
+  const key = JSON.stringify({ checkpoint, images: identity, resolution, views, imagesPerShard });
+  const name = createHash("sha256").update(key).digest("hex").slice(0, 24);
+  const layout = {
+    folder: join(folder, name),
+    key,
+    images: length,
+    views: views.length,
+    tokensPerImage: side * side,
+    codes: model.nEmbed,
+    imagesPerShard,
+  };
+  return { dataset, views, layout };
+}
+
+/** A file to write. */
+interface MissingShard {
+  readonly part: Part;
+  readonly number: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+async function missingShards(part: Part): Promise<MissingShard[]> {
+  const missing: MissingShard[] = [];
+  for (let number = 0; number < shardCount(part.layout); number++) {
+    if (await readShard(part.layout, number)) continue;
+    missing.push({ part, number, ...shardRange(part.layout, number) });
+  }
+  return missing;
+}
+
+/** Encodes the images of a file, batch by batch. */
+async function encodeShard(
+  { part: { dataset, views, layout }, start, end }: MissingShard,
+  { gpu, tokenizer, batchSize, stop }: CacheTokensOptions & { readonly stop: { now: boolean } },
+): Promise<TokenSplit> {
+  const { tokensPerImage } = layout;
+  const labels = new Uint32Array(end - start);
+  const tokens = new Uint32Array(labels.length * views.length * tokensPerImage);
+  for (let first = start; first < end; first += batchSize) {
+    const size = Math.min(batchSize, end - first);
+    const images = Array.from({ length: size }, (_, i) => first + i);
+    for (const [number, view] of views.entries()) {
+      if (stop.now) throw new EncodingStopped();
+      const loaded = await dataset.load(images, { view });
+      using tape = new Tape(gpu, { record: false });
+      const shape = [size, dataset.resolution, dataset.resolution, 3];
+      const found = await tokenizer.tokenize(tape.input(loaded.images, shape)).readIndices();
+      for (const [i, index] of loaded.indices.entries()) {
+        const row = (first - start + i) * views.length + number;
+        const own = found.subarray(i * tokensPerImage, (i + 1) * tokensPerImage);
+        tokens.set(own, row * tokensPerImage);
+        // A broken file was replaced by the next readable one, whose class it then has.
+        labels[first - start + i] = dataset.label(index);
+      }
+    }
+  }
+  return { tokens, labels };
+}
+
+async function openCache(train: Part, validation: Part, encoded: boolean): Promise<TokenCache> {
+  const stores: TokenStore[] = [];
+  for (const { layout } of [train, validation]) {
+    const store = await TokenStore.open(layout);
+    if (store) stores.push(store);
+  }
+  const [trainStore, validationStore] = stores;
+  if (!trainStore || !validationStore) {
+    throw new UserError(
+      `Cannot read the tokens in ${train.layout.folder}: expected what was just written, found something else`,
+    );
+  }
+  return {
+    train: trainStore,
+    validation: validationStore,
+    tokensPerImage: train.layout.tokensPerImage,
+    encoded,
+    [Symbol.dispose]: () => stores.forEach((store) => store[Symbol.dispose]()),
+  };
 }
 
 async function fileHash(path: string): Promise<string> {
   const hash = createHash("sha256");
-  using file = await Deno.open(path);
-  const chunk = new Uint8Array(1 << 20);
-  for (let count = await file.read(chunk); count !== null; count = await file.read(chunk)) {
-    hash.update(chunk.subarray(0, count));
+  try {
+    const file = await Deno.open(path);
+    for await (const chunk of file.readable) hash.update(chunk);
+  } catch (cause) {
+    throw fileError(`read ${path}`, cause);
   }
   return hash.digest("hex");
-}
-
-/** What is known of a data set without reading its images. */
-function datasetHash(dataset: Dataset): string {
-  const { classNames, length, resolution } = dataset;
-  const images = Array.from({ length }, (_, i) => [dataset.name(i), dataset.label(i)]);
-  return createHash("sha256").update(JSON.stringify({ classNames, resolution, images }))
-    .digest("hex");
-}
-
-async function encodeSplit(dataset: Dataset, options: CacheTokensOptions): Promise<TokenSplit> {
-  const { gpu, tokenizer, batchSize } = options;
-  const labels = new Uint32Array(dataset.length);
-  let tokens: Uint32Array<ArrayBuffer> | undefined;
-  for (let start = 0; start < dataset.length; start += batchSize) {
-    const size = Math.min(batchSize, dataset.length - start);
-    const loaded = await dataset.load(Array.from({ length: size }, (_, i) => start + i));
-    using tape = new Tape(gpu, { record: false });
-    const shape = [size, dataset.resolution, dataset.resolution, 3];
-    const found = await tokenizer.tokenize(tape.input(loaded.images, shape)).readIndices();
-    tokens ??= new Uint32Array(dataset.length * (found.length / size));
-    tokens.set(found, start * (found.length / size));
-    // A broken file was replaced by the next readable one, whose class it then has.
-    for (const [i, index] of loaded.indices.entries()) labels[start + i] = dataset.label(index);
-  }
-  dataset.reportSkipped();
-  return { tokens: tokens ?? new Uint32Array(), labels };
 }

@@ -1,10 +1,9 @@
-/** The tokens of a data set: encoded once a run, kept in one file, batched for stage II. @module */
+/** Tokens of images in batches for stage II. @module */
 
-import { hashedPermutation } from "../models/hash.ts";
+import { hashedPermutation, hashedUniform } from "../models/hash.ts";
 import { UserError } from "./errors.ts";
-import { SafetensorsReader, writeSafetensors } from "./files/safetensors.ts";
 
-/** Tokens of one split, with the class of each image. */
+/** Tokens of some images, with the class of each. */
 export interface TokenSplit {
   /** Tokens, shape (images, tokens an image), row after row of the grid. */
   readonly tokens: Uint32Array<ArrayBuffer>;
@@ -12,141 +11,82 @@ export interface TokenSplit {
   readonly labels: Uint32Array<ArrayBuffer>;
 }
 
-/** Tokens of a data set under one tokenizer. */
-export interface TokenCache {
-  /** For training. */
-  readonly train: TokenSplit;
-  /** Held out. */
-  readonly validation: TokenSplit;
+/** Where the tokens of one split come from. */
+export interface TokenSource {
+  /** Class of each image, shape (images). */
+  readonly labels: Uint32Array<ArrayBuffer>;
+  /** Ways in which each image was encoded: 1, or more with flips or crops. */
+  readonly views: number;
   /** Tokens of one image. */
   readonly tokensPerImage: number;
-  /** What the tokens depend on: tokenizer checkpoint and data set. */
-  readonly key: string;
+  /**
+   * Takes some images.
+   *
+   * @param images Which images.
+   * @param views Which view of each; the first one of all if absent.
+   * @returns Their tokens and labels, in the given order.
+   * @throws {UserError} If the tokens cannot be read.
+   * @throws {RangeError} If there is no such image.
+   */
+  take(images: ArrayLike<number>, views?: ArrayLike<number>): TokenSplit;
+  /**
+   * Counts how often each code occurs, in all views.
+   *
+   * @returns A number a code.
+   * @throws {UserError} If the tokens cannot be read.
+   */
+  counts(): Float64Array;
 }
 
-/**
- * Writes tokens.
- *
- * @param path The file, replaced only when complete.
- * @param cache The tokens.
- * @throws {UserError} If the file cannot be written.
- */
-export async function writeTokens(path: string, cache: TokenCache): Promise<void> {
-  const { tokensPerImage } = cache;
-  const parts = ([["train", cache.train], ["validation", cache.validation]] as const).flatMap(
-    ([name, { tokens, labels }]) => [
-      {
-        name: `${name}.tokens`,
-        dtype: "U32" as const,
-        shape: [labels.length, tokensPerImage],
-        data: tokens,
-      },
-      { name: `${name}.labels`, dtype: "U32" as const, shape: [labels.length], data: labels },
-    ],
-  );
-  await writeSafetensors(path, parts, { metadata: { format: "tessera.tokens", key: cache.key } });
-}
-
-/**
- * Reads tokens that were written for the same tokenizer and data set.
- *
- * @param path The file.
- * @param key What the tokens must depend on.
- * @returns The tokens, or undefined if there is no such file or it was written for another key.
- * @throws {UserError} If the file is damaged.
- */
-export async function readTokens(path: string, key: string): Promise<TokenCache | undefined> {
-  try {
-    await Deno.stat(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-  using file = await SafetensorsReader.open(path);
-  if (file.metadata.get("key") !== key) return undefined;
-  const split = async (name: string): Promise<TokenSplit> => ({
-    tokens: new Uint32Array((await file.bytes(`${name}.tokens`)).buffer),
-    labels: new Uint32Array((await file.bytes(`${name}.labels`)).buffer),
-  });
-  const tokensPerImage = file.entry("train.tokens").shape[1]!;
-  return {
-    train: await split("train"),
-    validation: await split("validation"),
-    tokensPerImage,
-    key,
-  };
-}
+/** Sets the draws of views apart from those of the order. */
+const VIEW_DRAW = 0x76696577;
 
 /** Batches of tokens in an order that depends on seed and epoch only, so any batch of a run can be taken again. */
 export class TokenBatches {
   /** Whole batches of one epoch. */
   readonly batchesPerEpoch: number;
-  readonly #split: TokenSplit;
-  readonly #options: { batchSize: number; seed: number; tokensPerImage: number };
+  readonly #source: TokenSource;
+  readonly #options: { batchSize: number; seed: number };
   #order: { epoch: number; images: Uint32Array } | undefined;
 
   /**
-   * Counts the batches; nothing is copied.
+   * Counts the batches; nothing is read.
    *
-   * @param split The tokens.
-   * @param options Images of a batch, seed of the order, tokens of an image.
+   * @param source The tokens.
+   * @param options Images of a batch, seed of the order and of the views.
    * @throws {UserError} If there are fewer images than one batch.
    */
-  constructor(
-    split: TokenSplit,
-    options: { batchSize: number; seed: number; tokensPerImage: number },
-  ) {
-    this.#split = split;
+  constructor(source: TokenSource, options: { batchSize: number; seed: number }) {
+    this.#source = source;
     this.#options = options;
-    this.batchesPerEpoch = Math.floor(split.labels.length / options.batchSize);
+    const { length } = source.labels;
+    this.batchesPerEpoch = Math.floor(length / options.batchSize);
     if (this.batchesPerEpoch === 0) {
       throw new UserError(
-        `Cannot make a batch of ${options.batchSize} images: expected at least as many in the data set, found ${split.labels.length}; use a smaller batch size`,
+        `Cannot make a batch of ${options.batchSize} images: expected at least as many in the data set, found ${length}; use a smaller batch size`,
       );
     }
   }
 
   /**
-   * Takes a batch.
+   * Takes a batch: each image once an epoch, in one of its views.
    *
    * @param number Batches of the run before it.
    * @returns Tokens (batch, tokens an image), labels (batch), and the epoch they belong to.
+   * @throws {UserError} If the tokens cannot be read.
    */
   batch(number: number): TokenSplit & { readonly epoch: number } {
-    const { batchSize, seed, tokensPerImage } = this.#options;
+    const { batchSize, seed } = this.#options;
+    const { labels, views } = this.#source;
     const epoch = Math.floor(number / this.batchesPerEpoch);
     if (this.#order?.epoch !== epoch) {
-      this.#order = {
-        epoch,
-        images: hashedPermutation(this.#split.labels.length, seed, epoch),
-      };
+      this.#order = { epoch, images: hashedPermutation(labels.length, seed, epoch) };
     }
     const start = (number % this.batchesPerEpoch) * batchSize;
     const images = this.#order.images.subarray(start, start + batchSize);
-    return { ...takeImages(this.#split, images, tokensPerImage), epoch };
+    const drawn = images.map((image) =>
+      Math.floor(hashedUniform(seed, epoch, image, VIEW_DRAW) * views)
+    );
+    return { ...this.#source.take(images, drawn), epoch };
   }
-}
-
-/**
- * Takes some images of a split.
- *
- * @param split The tokens.
- * @param images Which images.
- * @param tokensPerImage Tokens of one image.
- * @returns Their tokens and labels, in the given order.
- */
-export function takeImages(
-  split: TokenSplit,
-  images: ArrayLike<number>,
-  tokensPerImage: number,
-): TokenSplit {
-  const tokens = new Uint32Array(images.length * tokensPerImage);
-  const labels = new Uint32Array(images.length);
-  for (let row = 0; row < images.length; row++) {
-    const image = images[row]!;
-    const start = image * tokensPerImage;
-    tokens.set(split.tokens.subarray(start, start + tokensPerImage), row * tokensPerImage);
-    labels[row] = split.labels[image]!;
-  }
-  return { tokens, labels };
 }

@@ -9,7 +9,7 @@ import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
 import { unigramCrossEntropy } from "./measures.ts";
 import type { StageFolder } from "./run_folder.ts";
 import { transformerSchedule } from "./schedule.ts";
-import { takeImages, TokenBatches, type TokenCache, type TokenSplit } from "./tokens.ts";
+import { TokenBatches, type TokenSource, type TokenSplit } from "./tokens.ts";
 import {
   evaluateTokens,
   type TransformerLearner,
@@ -35,7 +35,7 @@ export interface TransformerTrainerOptions {
   /** Decodes samples. */
   readonly tokenizer: Tokenizer;
   /** The tokens. */
-  readonly cache: TokenCache;
+  readonly cache: { readonly train: TokenSource; readonly validation: TokenSource };
   /** Names of the classes, for pictures and kept in checkpoints. */
   readonly classNames: readonly string[];
   /** Files of the stage. */
@@ -60,7 +60,6 @@ export class TransformerTrainer implements TrainingStage {
     this.#batches = new TokenBatches(cache.train, {
       batchSize: config.data.params.batchSize,
       seed: config.seedEverything,
-      tokensPerImage: cache.tokensPerImage,
     });
   }
 
@@ -96,7 +95,7 @@ export class TransformerTrainer implements TrainingStage {
   /** Measures the validation tokens: `loss`, the unigram entropy, and their ratio. */
   async validate(): Promise<Metrics> {
     const { cache, config, learner, gpu } = this.#options;
-    const { validation, train, tokensPerImage } = cache;
+    const { validation, train } = cache;
     const { batchSize } = config.data.params;
     const count = validation.labels.length;
     const limit = (config.trainer.limitValBatches ?? Infinity) * batchSize;
@@ -105,12 +104,11 @@ export class TransformerTrainer implements TrainingStage {
     for (let start = 0; start < Math.min(count, limit); start += batchSize) {
       const size = Math.min(batchSize, count - start);
       const images = Array.from({ length: size }, (_, i) => start + i);
-      const batch = takeImages(validation, images, tokensPerImage);
+      const batch = validation.take(images);
       sum += size * await evaluateTokens(gpu, learner.transformer, batch);
       seen += size;
     }
-    const { vocabSize } = learner.transformer.config;
-    const unigramEntropy = unigramCrossEntropy(train.tokens, validation.tokens, vocabSize);
+    const unigramEntropy = unigramCrossEntropy(train.counts(), validation.counts());
     const loss = sum / seen;
     return { loss, "unigram_entropy": unigramEntropy, ratio: loss / unigramEntropy };
   }

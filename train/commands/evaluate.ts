@@ -13,7 +13,6 @@ import { openGpu } from "../open_gpu.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
 import { RunFolder } from "../run_folder.ts";
-import { takeImages } from "../tokens.ts";
 import { cacheTokens } from "../tokenize.ts";
 import { evaluateTokens } from "../transformer_learner.ts";
 
@@ -81,26 +80,27 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
     `codes used                ${(100 * reconstruction.used / nEmbed).toFixed(1)} % of ${nEmbed}`,
   );
 
-  const cache = await cacheTokens({
+  using cache = await cacheTokens({
     gpu,
     tokenizer,
+    model: openedTokenizer.config.model.params,
     checkpoint: openedTokenizer.checkpoint,
     train,
     validation,
     batchSize: BATCH_SIZE,
-    path: run.stage("transformer").tokensFile,
+    folder: data.tokenCache ?? run.stage("transformer").tokensFolder,
+    views: data.tokenViews,
   });
-  const { tokensPerImage } = cache;
   let sum = 0;
   for (let start = 0; start < validation.length; start += BATCH_SIZE) {
     const size = Math.min(BATCH_SIZE, validation.length - start);
     const images = Array.from({ length: size }, (_, i) => start + i);
-    const batch = takeImages(cache.validation, images, tokensPerImage);
+    const batch = cache.validation.take(images);
     sum += size * await evaluateTokens(gpu, transformer, batch);
   }
   const loss = sum / validation.length;
-  const entropy = unigramEntropy(cache.validation.tokens, nEmbed);
-  const cross = unigramCrossEntropy(cache.train.tokens, cache.validation.tokens, nEmbed);
+  const entropy = unigramEntropy(cache.validation.counts());
+  const cross = unigramCrossEntropy(cache.train.counts(), cache.validation.counts());
   printResult(`stage-II validation loss  ${loss.toFixed(4)} nats a token`);
   printResult(
     `unigram entropy           ${entropy.toFixed(4)} nats a token (training frequencies: ${

@@ -10,6 +10,7 @@ import {
   nullable,
   text,
 } from "./field.ts";
+import { VIEWS_NAMES } from "../views.ts";
 import { instance, object } from "./object_field.ts";
 import { trainer } from "./trainer_schema.ts";
 import { TOKENIZER_VARIANTS } from "./tokenizer_schema.ts";
@@ -119,6 +120,11 @@ const dataset = instance([
 const dataModule = object<DataModuleConfig>({
   batchSize: integer({ doc: "Images of a batch", min: 1 }),
   numWorkers: nullable(integer({ doc: "Workers that decode images; null to choose", min: 0 })),
+  tokenCache: nullable(text({ doc: "Folder of stage II's tokens; null for the run's own" })),
+  tokenViews: choice(VIEWS_NAMES, {
+    doc: "How stage II sees each training image: once, mirrored too, or in ten crops",
+    initial: "one",
+  }),
   train: { ...dataset, doc: "Images for training" },
   validation: nullable({ ...dataset, doc: "Images for validation; null for the held-out part" }),
   test: nullable({ ...dataset, doc: "Images for testing; null for those for validation" }),

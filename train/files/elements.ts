@@ -37,6 +37,8 @@ export function toNumbers(
       return new Uint32Array(buffer);
     case "I16":
       return new Int16Array(buffer);
+    case "U16":
+      return new Uint16Array(buffer);
     case "I8":
       return new Int8Array(buffer);
     case "U8":

@@ -15,6 +15,7 @@ export const DTYPE_BYTES = {
   I32: 4,
   U32: 4,
   I16: 2,
+  U16: 2,
   I8: 1,
   U8: 1,
   BOOL: 1,

@@ -153,7 +153,7 @@ export class SafetensorsReader implements Disposable {
   }
 
   /**
-   * Values of a tensor of I32, U32, I64 or U8 as int32.
+   * Values of a tensor of I32, U32, U16, I64 or U8 as int32.
    *
    * @param name Name of the tensor.
    * @returns One number an element, innermost axis contiguous.
@@ -166,12 +166,17 @@ export class SafetensorsReader implements Disposable {
         return new Int32Array((await this.bytes(name)).buffer);
       case "U8":
         return Int32Array.from(await this.bytes(name));
+      case "U16":
+        return Int32Array.from(new Uint16Array((await this.bytes(name)).buffer));
       case "U32":
         return this.#narrow(name, new Uint32Array((await this.bytes(name)).buffer));
       case "I64":
         return this.#narrow(name, new BigInt64Array((await this.bytes(name)).buffer));
       default:
-        throw malformed(this.name, `tensor ${name}: expected I32, U32, I64 or U8, found ${dtype}`);
+        throw malformed(
+          this.name,
+          `tensor ${name}: expected I32, U32, U16, I64 or U8, found ${dtype}`,
+        );
     }
   }
 

@@ -18,6 +18,7 @@ const tensors: readonly TensorSource[] = [
   { name: "brain", dtype: "BF16", shape: [2], data: new Uint16Array([0x3f80, 0xc000]) },
   { name: "i32", dtype: "I32", shape: [], data: () => new Int32Array([-7]) },
   { name: "u32", dtype: "U32", shape: [1], data: new Uint32Array([7]) },
+  { name: "u16", dtype: "U16", shape: [2], data: new Uint16Array([1, 65535]) },
   { name: "i64", dtype: "I64", shape: [2], data: new BigInt64Array([-1n, 2n]) },
   { name: "empty", dtype: "F32", shape: [0, 5], data: new Float32Array(0) },
 ];

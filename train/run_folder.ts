@@ -220,6 +220,12 @@ export class RunFolder {
   }
 }
 
+/**
+ * Makes a folder and those above it.
+ *
+ * @param path The folder; it may exist.
+ * @throws {UserError} If that is not possible.
+ */
 export async function makeFolder(path: string): Promise<void> {
   try {
     await Deno.mkdir(path, { recursive: true });

@@ -89,10 +89,12 @@ export async function writeShard(
 }
 
 /** A shard that was found complete. */
-interface FoundShard {
+export interface FoundShard {
+  /** The file. */
   readonly path: string;
   /** Where the tokens start in the file. */
   readonly startByte: number;
+  /** Class of each image. */
   readonly labels: Uint32Array;
 }
 

@@ -115,6 +115,7 @@ export class ImageFiles implements Dataset {
     );
   }
 
+  /** Ends the workers, and tells about the files skipped if nobody did. */
   [Symbol.dispose](): void {
     this.#pool[Symbol.dispose]();
     this.reportSkipped();

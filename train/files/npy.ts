@@ -41,7 +41,7 @@ const ALIGNMENT = 64;
 const MAX_HEADER_BYTES = 10_000;
 
 /** Most bytes that {@linkcode parseNpyHeader} can ask for. */
-export const NPY_PREFIX_BYTES = 12 + MAX_HEADER_BYTES;
+export const NPY_PREFIX_BYTES: number = 12 + MAX_HEADER_BYTES;
 
 /**
  * Bytes of an array's elements.

@@ -11,7 +11,6 @@ import {
   NPY_PREFIX_BYTES,
   type NpyArray,
   npyDataBytes,
-  type NpyDtype,
   parseNpyHeader,
 } from "./npy.ts";
 import { ZipArchive } from "./zip.ts";
@@ -224,5 +223,3 @@ async function* contentOf(array: NpzSource): AsyncGenerator<Uint8Array> {
     );
   }
 }
-
-export type { NpyArray, NpyDtype };

@@ -4,8 +4,8 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Uint8ArrayReader, Uint8ArrayWriter, ZipWriter } from "@zip.js/zip.js";
 import { corrupted, DAMAGES } from "../../tests/corrupt.ts";
 import { UserError } from "../errors.ts";
-import { formatNpyHeader, parseNpyHeader } from "./npy.ts";
-import { type NpyArray, NpzReader, writeNpz } from "./npz.ts";
+import { formatNpyHeader, type NpyArray, parseNpyHeader } from "./npy.ts";
+import { NpzReader, writeNpz } from "./npz.ts";
 
 const ignore = (await Deno.permissions.query({ name: "write" })).state !== "granted";
 

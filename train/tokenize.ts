@@ -81,6 +81,8 @@ export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCac
   const checkpoint = await fileHash(options.checkpoint);
   const train = partOf(options.train, options.views ?? "one", { ...options, checkpoint });
   const validation = partOf(options.validation, "one", { ...options, checkpoint });
+  const complete = await openCache(train, validation, false);
+  if (complete) return complete;
   const { signal, onEncode, onProgress } = options;
   // Not `aborted`: the loop behind asks for it once a step.
   const stop = { now: signal?.reason !== undefined };
@@ -89,7 +91,7 @@ export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCac
   try {
     const missing = [...await missingShards(train), ...await missingShards(validation)];
     const images = missing.reduce((sum, { start, end }) => sum + end - start, 0);
-    if (images > 0) onEncode?.(images);
+    onEncode?.(images);
     let done = 0;
     for (const shard of missing) {
       const content = await encodeShard(shard, { ...options, stop });
@@ -98,11 +100,13 @@ export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCac
       done += content.labels.length;
       onProgress?.(done, images);
     }
-    if (images > 0) {
-      train.dataset.reportSkipped();
-      validation.dataset.reportSkipped();
-    }
-    return await openCache(train, validation, images > 0);
+    train.dataset.reportSkipped();
+    validation.dataset.reportSkipped();
+    const encoded = await openCache(train, validation, true);
+    if (encoded) return encoded;
+    throw new UserError(
+      `Cannot read the tokens in ${options.folder}: expected what was just written, found something else`,
+    );
   } finally {
     signal?.removeEventListener("abort", onAbort);
   }
@@ -183,25 +187,21 @@ async function encodeShard(
   return { tokens, labels };
 }
 
-async function openCache(train: Part, validation: Part, encoded: boolean): Promise<TokenCache> {
-  const stores: TokenStore[] = [];
-  for (const { layout } of [train, validation]) {
-    const store = await TokenStore.open(layout);
-    if (store) stores.push(store);
-  }
-  const [trainStore, validationStore] = stores;
-  if (!trainStore || !validationStore) {
-    throw new UserError(
-      `Cannot read the tokens in ${train.layout.folder}: expected what was just written, found something else`,
-    );
-  }
-  return {
-    train: trainStore,
-    validation: validationStore,
-    tokensPerImage: train.layout.tokensPerImage,
-    encoded,
-    [Symbol.dispose]: () => stores.forEach((store) => store[Symbol.dispose]()),
+/** Opens the tokens of both splits; undefined if something is missing. */
+async function openCache(
+  trainPart: Part,
+  validationPart: Part,
+  encoded: boolean,
+): Promise<TokenCache | undefined> {
+  const train = await TokenStore.open(trainPart.layout);
+  const validation = train && await TokenStore.open(validationPart.layout);
+  if (!validation) return undefined;
+  const { tokensPerImage } = trainPart.layout;
+  const close = (): void => {
+    train[Symbol.dispose]();
+    validation[Symbol.dispose]();
   };
+  return { train, validation, tokensPerImage, encoded, [Symbol.dispose]: close };
 }
 
 async function fileHash(path: string): Promise<string> {

@@ -207,7 +207,11 @@ Deno.test({
   name: "load() gives identical bytes with and without workers, crops and flips included",
   ignore,
   fn: () =>
-    withFolder(files(["a", "b"], 12), async (f) => {
+    withFolder({
+      ...files(["a", "b"], 12),
+      "a/x.jpg": encodeJpeg(patternImage({ width: 33, height: 21 }, 1)),
+      "b/y.jpg": encodeJpeg(patternImage({ width: 33, height: 21 }, 2)),
+    }, async (f) => {
       const options = { randomCrop: true, horizontalFlip: true, resolution: 16 };
       const key = { augment: { seed: 3, epoch: 5 } };
       using alone = open(f, options);

@@ -17,8 +17,8 @@ export interface TorchWriteOptions {
   readonly metadata?: Readonly<Record<string, string>>;
 }
 
-/** PyTorch's storages by element type; it has no older name for the one that is missing. */
-const STORAGES: Readonly<Record<Exclude<SafetensorsDtype, "U32">, string>> = {
+/** PyTorch's storages by element type; it has no older name for the two that are missing. */
+const STORAGES: Readonly<Record<Exclude<SafetensorsDtype, "U16" | "U32">, string>> = {
   F64: "DoubleStorage",
   F32: "FloatStorage",
   F16: "HalfStorage",
@@ -104,7 +104,7 @@ function writeTensor(
   { name, dtype, shape }: TensorSource,
   key: number,
 ): void {
-  if (dtype === "U32") {
+  if (dtype === "U16" || dtype === "U32") {
     throw new TypeError(`Cannot write tensor ${name}: expected a type of PyTorch, found ${dtype}`);
   }
   const elements = elementCount(shape);

@@ -47,6 +47,7 @@ async function assertContent(file: SafetensorsReader): Promise<void> {
   assertEquals(await file.float32("brain"), new Float32Array([1, -2]));
   assertEquals(await file.int32("i32"), new Int32Array([-7]));
   assertEquals(await file.int32("u32"), new Int32Array([7]));
+  assertEquals(await file.int32("u16"), new Int32Array([1, 65535]));
   assertEquals(await file.int32("i64"), new Int32Array([-1, 2]));
   assertEquals(await file.int32("b.u8"), new Int32Array([1, 2, 255]));
   assertEquals(await file.float32("empty"), new Float32Array(0));

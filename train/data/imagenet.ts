@@ -35,6 +35,7 @@ const FOLDER_OF: Readonly<Record<Split, string>> = { train: "train", validation:
 const SYNSETS_FILE = "imagenet_idx_to_synset.yaml";
 
 const FILE_LIST = "filelist.txt";
+const EXPECTED = `expected ${FILE_LIST}, or a folder of images for each synset`;
 
 /** Files that the reference leaves out. */
 const LEFT_OUT: ReadonlySet<string> = new Set(["n06596364_9591.JPEG"]);
@@ -162,15 +163,17 @@ const LEADS_OUT = /(^|\/)\.\.?(\/|$)/;
 
 /** The images in the folders of the synsets, not deeper. */
 function scanSynsets(folder: string): FileList {
-  const synsets = listFolder(folder).filter((entry) => entry.isFolder).map((entry) => entry.name);
+  const synsets = listFolder(folder, EXPECTED).filter((entry) => entry.isFolder).map((entry) =>
+    entry.name
+  );
   const paths = synsets.flatMap((synset) =>
-    listFolder(`${folder}/${synset}`)
+    listFolder(`${folder}/${synset}`, EXPECTED)
       .filter((entry) => !entry.isFolder && IMAGE_FILE.test(entry.name))
       .map((entry) => `${synset}/${entry.name}`)
   );
   if (paths.length === 0) {
     throw new UserError(
-      `Cannot use the ImageNet folder ${folder}: expected ${FILE_LIST}, or a folder of images for each synset, ` +
+      `Cannot use the ImageNet folder ${folder}: ${EXPECTED}, ` +
         `found ${synsets.length} folders without images`,
     );
   }

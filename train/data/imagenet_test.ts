@@ -125,7 +125,11 @@ Deno.test({
   ignore,
   fn: () =>
     withFolder({ ...FILES, "outside.JPEG": 1 }, async (f) => {
-      await assertRejects(() => open(`${f}/missing`), UserError, "missing: no such file or folder");
+      await assertRejects(
+        () => open(`${f}/missing`),
+        UserError,
+        "missing: no such file or folder; expected filelist.txt",
+      );
       await assertRejects(() => open(`${f}/train/n02/deeper`), UserError, "expected filelist.txt");
       for (
         const line of ["../outside.JPEG", "n01/../../x.JPEG", "/etc/passwd", "flat.JPEG", "a/\0"]

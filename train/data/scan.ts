@@ -132,12 +132,21 @@ function* walk(root: string, relative: string, { ancestors, folders }: Walk): Ge
 
 /** An entry of a folder. */
 export interface FolderEntry {
+  /** Its name. */
   readonly name: string;
+  /** Whether it is a folder, or a link to one. */
   readonly isFolder: boolean;
 }
 
-/** Visible entries of a folder, ordered by name. */
-export function listFolder(folder: string): FolderEntry[] {
+/**
+ * Lists the visible entries of a folder.
+ *
+ * @param folder Path of the folder.
+ * @param expected What it should be, for the message if it cannot be read.
+ * @returns The entries, ordered by name.
+ * @throws {UserError} If it cannot be read.
+ */
+export function listFolder(folder: string, expected: string = EXPECTED): FolderEntry[] {
   try {
     return [...Deno.readDirSync(folder)]
       .filter((entry) => !entry.name.startsWith("."))
@@ -149,7 +158,7 @@ export function listFolder(folder: string): FolderEntry[] {
       .sort((a, b) => a.name < b.name ? -1 : 1);
   } catch (cause) {
     const { message } = fileError(`read the image folder ${folder}`, cause);
-    throw new UserError(`${message}; ${EXPECTED}`, { cause });
+    throw new UserError(`${message}; ${expected}`, { cause });
   }
 }
 

@@ -188,7 +188,7 @@ function layoutOf(
 function shardsBelow(folder: string, depth: number, folders: string[]): string[] {
   folders.push(folder);
   const base = folder.replace(/\/+$/, "");
-  const entries = listFolder(folder);
+  const entries = listFolder(folder, "expected a folder of .tar files");
   if (depth > 0) {
     return entries.filter((entry) => entry.isFolder).flatMap((entry) =>
       shardsBelow(`${base}/${entry.name}`, depth - 1, folders)

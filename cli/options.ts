@@ -1,6 +1,7 @@
 /** Options that commands share, and how values are read. @module */
 
 import { UserError } from "../train/errors.ts";
+import type { ModelSelection } from "../train/model_sources.ts";
 import type { ProfileRequest } from "../train/profile_session.ts";
 import type { CommandInput } from "./command.ts";
 
@@ -21,6 +22,39 @@ export function profileOption({ values, flags }: CommandInput): ProfileRequest |
   const lone = PROFILE_VALUES.find((name) => values[name] !== undefined);
   if (lone === undefined) return undefined;
   throw new UserError(`Cannot read --${lone}: expected --profile beside it, found none`);
+}
+
+/** Options of a command that opens a tokenizer. */
+export const TOKENIZER_HELP =
+  `  --config FILE     a configuration (YAML) in place of a run; with --ckpt
+  --ckpt FILE       weights: .ckpt, .pth, .safetensors or an index of several, in place of the run's newest
+  --partial         accept weights that lack tensors of the model, or have others`;
+
+/** Options of a command that opens a transformer and its tokenizer. */
+export const MODELS_HELP = `${TOKENIZER_HELP}
+  --tokenizer-ckpt FILE    weights of the tokenizer (default: the run's, or ckpt_path of first_stage_config)
+  --tokenizer-config FILE  its configuration (default: the run's, or first_stage_config)`;
+
+/** Names of those that take a value. */
+export const MODEL_VALUES = ["run", "runs", "config", "ckpt"];
+
+/** Names of those of {@linkcode MODELS_HELP} besides. */
+export const TOKENIZER_VALUES = ["tokenizer-ckpt", "tokenizer-config"];
+
+/** The models that the command line means. */
+export function modelSelection({ values, flags }: CommandInput): ModelSelection {
+  if (values.config !== undefined && values.run !== undefined) {
+    throw new UserError("Cannot open models: expected --run or --config, found both");
+  }
+  return {
+    runs: values.runs ?? "runs",
+    run: values.run,
+    config: values.config,
+    ckpt: values.ckpt,
+    tokenizerConfig: values["tokenizer-config"],
+    tokenizerCkpt: values["tokenizer-ckpt"],
+    partial: flags.partial ?? false,
+  };
 }
 
 /** Options of every command. */

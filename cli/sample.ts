@@ -4,11 +4,15 @@ import { runSample } from "../train/commands/sample.ts";
 import type { Command } from "./command.ts";
 import {
   COMMON,
+  MODEL_VALUES,
+  MODELS_HELP,
+  modelSelection,
   numberOption,
   PROFILE_VALUES,
   profileHelp,
   profileOption,
   refuseRest,
+  TOKENIZER_VALUES,
   typeOption,
 } from "./options.ts";
 
@@ -18,6 +22,7 @@ export const command: Command = {
 
 Options:
   --run FOLDER      take this run (default: the newest one with both stages)
+${MODELS_HELP}
   --classes LIST    classes by name or number, separated by commas (default: all)
   --per-class N     images of each class (default: 8)
   --cfg-scale X     classifier-free guidance; 1 is none (default: 2)
@@ -32,8 +37,8 @@ Options:
 ${profileHelp("batches")}
 ${COMMON}`,
   values: [
-    "run",
-    "runs",
+    ...MODEL_VALUES,
+    ...TOKENIZER_VALUES,
     "classes",
     "per-class",
     "cfg-scale",
@@ -47,14 +52,13 @@ ${COMMON}`,
     "out",
     ...PROFILE_VALUES,
   ],
-  flags: ["profile"],
+  flags: ["partial", "profile"],
   run: (input) => {
     const { values, rest, reporter } = input;
     refuseRest(rest, "sample");
     const precision = typeOption(values, "precision", "f32");
     return runSample({
-      runs: values.runs ?? "runs",
-      run: values.run,
+      ...modelSelection(input),
       classes: values.classes,
       perClass: numberOption(values, "per-class", 8, { minimum: 1, whole: true }),
       guidance: numberOption(values, "cfg-scale", 2, { minimum: 0 }),

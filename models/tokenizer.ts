@@ -5,7 +5,7 @@ import { Conv2d } from "../nn/conv2d.ts";
 import { assertGroups } from "../nn/group_norm.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import type { Quantized, QuantizeOptions } from "../nn/quantizer.ts";
-import type { Tensor } from "../nn/tensor.ts";
+import type { Operand, Tensor } from "../nn/tensor.ts";
 import type { EncoderDecoderOptions, ForwardOptions } from "./blocks.ts";
 import { Decoder } from "./decoder.ts";
 import { Encoder } from "./encoder.ts";
@@ -28,6 +28,16 @@ export interface TokenizerOptions extends QuantizeOptions {
   readonly quantizer?: "index" | "nearest";
   /** With `nearest`: whether that is meant between vectors brought to length 1. Default false. */
   readonly l2Normalize?: boolean;
+}
+
+/** What the tokenizer needs of a quantizer, however it chooses codes. */
+export interface CodebookQuantizer extends Module {
+  /** The codebook, shape (codes, dimensions). */
+  readonly codebook: Operand;
+  /** Replaces each position by a code; `z` and `zq` have the shape (batch, height, width, dimensions). */
+  forward(z: Tensor): Quantized;
+  /** Looks codes up; without gradient. */
+  entries(indices: Tensor): Tensor;
 }
 
 /** What {@linkcode Tokenizer.encode} gives. */
@@ -55,7 +65,7 @@ export class Tokenizer extends Module {
   /** Codes to images. */
   readonly decoder: Decoder;
   /** The codebook. */
-  readonly quantizer: IndexPropagationQuantizer | VectorQuantizer;
+  readonly quantizer: CodebookQuantizer;
   /** Features to the size of codes. */
   readonly quantConv: Conv2d;
   /** Codes to the size of features. */
@@ -79,7 +89,7 @@ export class Tokenizer extends Module {
     this.encoder = this.register("encoder", new Encoder(context, ddconfig));
     this.decoder = this.register("decoder", new Decoder(context, ddconfig));
     const sizes = { ...options, codes, dimensions };
-    this.quantizer = this.register(
+    this.quantizer = this.register<CodebookQuantizer>(
       "quantize",
       options.quantizer === "nearest"
         ? new VectorQuantizer(context, sizes)

@@ -183,7 +183,8 @@ function compare(
   const known = new Set([...once.keys(), ...options.known]);
   // A tensor of a module that the model has, but that the model does not have, means another model.
   const modules = new Set([...known].filter((name) => name.includes(".")).map(moduleOf));
-  modules.delete(AVERAGES);
+  // Which module an average belongs to does not show in its name.
+  modules.delete("model_ema");
   for (const name of file.entries.keys()) {
     if (once.has(name)) continue;
     const foreign = options.complete || (!known.has(name) && modules.has(moduleOf(name)));
@@ -191,9 +192,6 @@ function compare(
   }
   return report;
 }
-
-/** Where averages are; which module one belongs to does not show in its name. */
-const AVERAGES = "model_ema";
 
 /** The module that a tensor belongs to: the first part of its name. */
 function moduleOf(name: string): string {

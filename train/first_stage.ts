@@ -9,7 +9,7 @@ import {
   type TransformerRunConfig,
 } from "./config/mod.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
-import { loadTokenizer, tokenizerEntries } from "./open_models.ts";
+import { openTokenizer, tokenizerEntries } from "./open_models.ts";
 import type { StageFolder } from "./run_folder.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 
@@ -19,15 +19,16 @@ import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
  *
  * @param gpu The device.
  * @param loaded The configuration of stage II.
- * @param folder Stage I of the run.
+ * @param to Stage I of the run, and where the report of the load goes.
  * @returns What was done, for whoever watches; undefined if there was nothing to do.
  * @throws {UserError} If the checkpoint cannot be read or is of another tokenizer.
  */
 export async function adoptFirstStage(
   gpu: Gpu,
   loaded: LoadedConfig<TransformerRunConfig>,
-  folder: StageFolder,
+  to: { readonly folder: StageFolder; readonly say: (line: string) => void },
 ): Promise<string | undefined> {
+  const { folder } = to;
   const { firstStageConfig } = loaded.config.model.params;
   const path = firstStageConfig?.params.ckptPath ?? null;
   if (!firstStageConfig || path === null || (await folder.checkpoints()).length > 0) {
@@ -41,10 +42,12 @@ export async function adoptFirstStage(
     ckptPath: null,
   };
   const configText = configToYaml(config);
-  using tokenizer = await loadTokenizer(gpu, params, path);
+  const source = { params, config, checkpoint: path, partial: params.ckptPartial };
+  const opened = await openTokenizer(gpu, source, { say: to.say });
+  using tokenizer = opened.tokenizer;
   await folder.create();
   await writeFileAtomically(folder.configFile, configText);
-  await saveCheckpoint(folder.checkpointFile(0), tokenizerEntries(tokenizer, params), {
+  await saveCheckpoint(folder.checkpointFile(0), tokenizerEntries(tokenizer, params.useEma), {
     format: TOKENIZER_FORMAT,
     step: "0",
     source: path,

@@ -1,90 +1,101 @@
-/** Opens the trained models of a run. @module */
+/** Opens trained models. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { Tokenizer } from "../models/tokenizer.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
-import { type CheckpointEntry, loadCheckpoint, readJson } from "./checkpoint.ts";
 import {
-  asTokenizer,
-  asTransformer,
-  type CompleteGptConfig,
-  loadConfig,
-  type TokenizerConfig,
-  type TokenizerRunConfig,
-  type TransformerRunConfig,
-} from "./config/mod.ts";
+  type CheckpointEntry,
+  type CheckpointMetadata,
+  loadCheckpoint,
+  readJson,
+} from "./checkpoint.ts";
+import type { TokenizerConfig, TokenizerRunConfig, TransformerRunConfig } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
-import type { StageFolder } from "./run_folder.ts";
-import { averageName } from "./tokenizer_learner.ts";
+import { openTensors } from "./files/open_tensors.ts";
+import type { TensorFile } from "./files/tensor_file.ts";
+import {
+  tokenizerOfStage,
+  type TokenizerSource,
+  transformerOfStage,
+  type TransformerSource,
+} from "./model_sources.ts";
+import { StageFolder } from "./run_folder.ts";
+import { averageName, AVERAGES } from "./tokenizer_learner.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
 
 /** A trained tokenizer; dispose `tokenizer`. */
 export interface OpenedTokenizer {
-  /** The model, with averaged weights where the run kept them. */
+  /** The model, with averaged weights where the checkpoint has them and the configuration asks for them. */
   readonly tokenizer: Tokenizer;
-  /** Its configuration. */
-  readonly config: TokenizerRunConfig;
+  /** Its sizes. */
+  readonly params: TokenizerConfig;
+  /** Its run's configuration; null where a configuration of stage II describes it. */
+  readonly config: TokenizerRunConfig | null;
   /** The checkpoint it came from. */
   readonly checkpoint: string;
 }
 
-/**
- * Opens the tokenizer of a run. As in the reference, the averaged weights are taken where there are any.
- *
- * @param gpu The device.
- * @param folder Stage I of the run.
- * @returns Model and configuration.
- * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
- */
-export async function openTokenizer(gpu: Gpu, folder: StageFolder): Promise<OpenedTokenizer> {
-  const checkpoint = await folder.newestCheckpoint();
-  const { config } = asTokenizer(await loadConfig({ file: folder.configFile }));
-  const { params } = config.model;
-  const tokenizer = await loadTokenizer(gpu, params, checkpoint);
-  return { tokenizer, config, checkpoint };
+/** How models are opened. */
+export interface OpenOptions {
+  /** Gets one line about what was loaded. */
+  readonly say?: (line: string) => void;
 }
 
 /**
- * Makes a tokenizer with the weights of a checkpoint, the averaged ones where its configuration has any.
+ * Opens a tokenizer. As in the reference, the averaged weights are taken where there are any.
  *
  * @param gpu The device.
- * @param params Its configuration.
- * @param checkpoint The checkpoint.
- * @returns The tokenizer; dispose it.
- * @throws {UserError} If the checkpoint does not fit the configuration.
+ * @param from Stage I of a run, or a configuration with a checkpoint.
+ * @param options Where the report goes.
+ * @returns Model and configuration.
+ * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
  */
-export async function loadTokenizer(
+export async function openTokenizer(
   gpu: Gpu,
-  params: TokenizerConfig,
-  checkpoint: string,
-): Promise<Tokenizer> {
-  const tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: false }), params);
+  from: StageFolder | TokenizerSource,
+  options: OpenOptions = {},
+): Promise<OpenedTokenizer> {
+  const source = from instanceof StageFolder ? await tokenizerOfStage(from) : from;
+  const { params, config, checkpoint, partial } = source;
+  using file = await openTensors(checkpoint);
+  const averaged = params.useEma && hasAverages(file);
+  const tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: partial }), params);
   try {
-    const entries = tokenizerEntries(tokenizer, params);
-    await loadCheckpoint(checkpoint, entries, { format: TOKENIZER_FORMAT, complete: false });
+    await loadCheckpoint(file, tokenizerEntries(tokenizer, averaged), {
+      format: TOKENIZER_FORMAT,
+      complete: false,
+      partial,
+      known: new Map(tokenizer.namedParameters()).keys(),
+      weights: averaged ? "averaged tensors" : "tensors",
+      ...options,
+    });
   } catch (error) {
     tokenizer[Symbol.dispose]();
     throw error;
   }
-  return tokenizer;
+  return { tokenizer, params, config, checkpoint };
 }
 
 /**
  * Lists the tensors of a checkpoint that a tokenizer which is only used takes.
  *
  * @param tokenizer The tokenizer.
- * @param params Its configuration.
- * @returns The averaged weights if the configuration has any, else the weights.
+ * @param averaged Whether these are averages.
+ * @returns Its weights by their names in the checkpoint.
  */
 export function* tokenizerEntries(
   tokenizer: Tokenizer,
-  params: TokenizerConfig,
+  averaged: boolean,
 ): Generator<CheckpointEntry> {
   for (const [name, parameter] of tokenizer.namedParameters()) {
-    yield { name: params.useEma ? averageName(name) : name, parameter };
+    yield { name: averaged ? averageName(name) : name, parameter };
   }
+}
+
+function hasAverages({ entries }: TensorFile): boolean {
+  return entries.keys().some((name) => name.startsWith(AVERAGES));
 }
 
 /** A trained transformer; dispose `transformer`. */
@@ -95,41 +106,42 @@ export interface OpenedTransformer {
   readonly config: TransformerRunConfig;
   /** The checkpoint it came from. */
   readonly checkpoint: string;
-  /** Names of the classes it was trained on, in the order of their numbers. */
+  /** Names of the classes it was trained on, in the order of their numbers; these numbers where the checkpoint has no names. */
   readonly classNames: readonly string[];
 }
 
 /**
- * Opens the transformer of a run.
+ * Opens a transformer.
  *
  * @param gpu The device.
- * @param folder Stage II of the run.
- * @param options `precision`: type in which its matrices are kept, default f32; f16 is for inference.
+ * @param from Stage II of a run, or a configuration with a checkpoint.
+ * @param options `precision`: type in which its matrices are kept, default f32; f16 is for inference. Where the report goes.
  * @returns Model and configuration.
  * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
  */
 export async function openTransformer(
   gpu: Gpu,
-  folder: StageFolder,
-  options: { precision?: "f32" | "f16" } = {},
+  from: StageFolder | TransformerSource,
+  options: OpenOptions & { precision?: "f32" | "f16" } = {},
 ): Promise<OpenedTransformer> {
-  const checkpoint = await folder.newestCheckpoint();
-  const { config } = asTransformer(await loadConfig({ file: folder.configFile }));
-  const context = new ModuleContext(gpu, 0, {
-    initialize: false,
-    matrices: options.precision ?? "f32",
-  });
-  const transformer = new Transformer(context, gptOf(config, folder));
+  const source = from instanceof StageFolder ? await transformerOfStage(from) : from;
+  const { config, gpt, checkpoint, partial } = source;
+  const { precision = "f32", ...report } = options;
+  using file = await openTensors(checkpoint);
+  const context = new ModuleContext(gpu, 0, { initialize: partial, matrices: precision });
+  const transformer = new Transformer(context, gpt);
   try {
     const entries: CheckpointEntry[] = [];
     for (const [name, parameter] of transformer.namedParameters("transformer.")) {
       entries.push({ name, parameter });
     }
-    const metadata = await loadCheckpoint(checkpoint, entries, {
+    const metadata = await loadCheckpoint(file, entries, {
       format: TRANSFORMER_FORMAT,
       complete: false,
+      partial,
+      ...report,
     });
-    const classNames = classNamesOf(readJson(metadata, "class_names", checkpoint), checkpoint);
+    const classNames = classNamesOf(metadata, { checkpoint, count: gpt.classNum });
     return { transformer, config, checkpoint, classNames };
   } catch (error) {
     transformer[Symbol.dispose]();
@@ -137,26 +149,12 @@ export async function openTransformer(
   }
 }
 
-/** The configuration that a run keeps has every size filled in. */
-function gptOf(config: TransformerRunConfig, folder: StageFolder): CompleteGptConfig {
-  const { params } = config.model.params.transformerConfig;
-  const { vocabSize, blockSize, classNum, nHead, nKvHead, nEmbd } = params;
-  if (vocabSize === null || blockSize === null || classNum === null) {
-    throw new UserError(
-      `Cannot open ${folder.configFile}: expected vocab_size, block_size and class_num, found null`,
-    );
-  }
-  return {
-    ...params,
-    vocabSize,
-    blockSize,
-    classNum,
-    nKvHead: nKvHead ?? nHead,
-    condDim: nEmbd,
-  };
-}
-
-function classNamesOf(names: unknown, checkpoint: string): string[] {
+function classNamesOf(
+  metadata: CheckpointMetadata,
+  { checkpoint, count }: { checkpoint: string; count: number },
+): string[] {
+  if (metadata.format === undefined) return Array.from({ length: count }, (_, i) => String(i));
+  const names = readJson(metadata, "class_names", checkpoint);
   if (Array.isArray(names)) return names.map(String);
   throw new UserError(`Cannot load ${checkpoint}: expected a list as class_names, found ${names}`);
 }

@@ -96,8 +96,11 @@ export async function trainTokenizer(
   const perceptual = await preparePerceptual(learner, loss);
   reporter.info(perceptual);
   const resumeFrom = await resumePoint(folder, config);
-  const { ckptPath } = config.model.params;
-  if (resumeFrom === undefined && ckptPath !== null) await startTokenizer(learner, ckptPath);
+  const { ckptPath, ckptPartial } = config.model.params;
+  if (resumeFrom === undefined && ckptPath !== null) {
+    const say = (line: string): void => reporter.info(line);
+    await startTokenizer(learner, ckptPath, { partial: ckptPartial, say });
+  }
   const configText = loaded.toYaml();
   using trainer = new TokenizerTrainer({
     gpu,
@@ -138,11 +141,12 @@ export async function trainTransformer(
   const { gpu, run, reporter } = context;
   assertPrecision(gpu, loaded.config.trainer.precision);
   const folder = run.stage("transformer");
-  const adopted = await adoptFirstStage(gpu, loaded, run.stage("tokenizer"));
+  const say = (line: string): void => reporter.info(line);
+  const adopted = await adoptFirstStage(gpu, loaded, { folder: run.stage("tokenizer"), say });
   if (adopted !== undefined) reporter.info(adopted);
-  const opened = await openTokenizer(gpu, run.stage("tokenizer"));
+  const opened = await openTokenizer(gpu, run.stage("tokenizer"), { say });
   using tokenizer = opened.tokenizer;
-  const resolution = imageSize(loaded.config, opened.config.model.params);
+  const resolution = imageSize(loaded.config, opened.params);
   const warn = (message: string): void => reporter.warn(message);
   using train = await openSplit(loaded.config.data.params, { split: "train", resolution, warn });
   using validation = await openSplit(loaded.config.data.params, {
@@ -150,10 +154,10 @@ export async function trainTransformer(
     resolution,
     warn,
   });
-  checkFirstStage(loaded, opened.config.model.params);
+  checkFirstStage(loaded, opened.params);
   for (const warning of idleDataOptions(loaded)) warn(warning);
   const { config, gpt } = completeTransformer(loaded.config, {
-    tokenizer: opened.config.model.params,
+    tokenizer: opened.params,
     classNum: train.classNames.length,
     file: loaded.file,
   });
@@ -163,7 +167,7 @@ export async function trainTransformer(
     config,
     folder,
     tokenizer,
-    model: opened.config.model.params,
+    model: opened.params,
     checkpoint: opened.checkpoint,
     train,
     validation,
@@ -178,7 +182,7 @@ export async function trainTransformer(
   });
   const resumeFrom = await resumePoint(folder, config);
   if (resumeFrom === undefined) {
-    await startTransformer(learner, { config, tokenizerCheckpoint: opened.checkpoint });
+    await startTransformer(learner, { config, tokenizerCheckpoint: opened.checkpoint, say });
   }
   const configText = configToYaml(config);
   const trainer = new TransformerTrainer({

@@ -1,11 +1,13 @@
 /** Weights from other files that a stage starts with. @module */
 
 import { loadParameters } from "../models/weights.ts";
-import { type CheckpointEntry, loadCheckpoint } from "./checkpoint.ts";
+import { type CheckpointEntry, loadCheckpoint, type LoadCheckpointOptions } from "./checkpoint.ts";
 import type { TokenizerLossConfig, TransformerRunConfig } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
-import { SafetensorsReader } from "./files/safetensors.ts";
+import { openTensors } from "./files/open_tensors.ts";
+import { readFloat32 } from "./files/tensor_file.ts";
 import type { TokenizerLearner } from "./tokenizer_learner.ts";
+import { problemsOf, someOf } from "./load_report.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import type { TransformerLearner } from "./transformer_learner.ts";
 import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
@@ -30,24 +32,17 @@ export async function preparePerceptual(
       vggWidth.join("-")
     } channels), as no weights are configured`;
   }
-  using file = await SafetensorsReader.open(vggWeights);
+  using file = await openTensors(vggWeights);
   const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
   for (const [name, { shape }] of file.entries) {
-    tensors.set(name, { shape, data: await file.float32(name) });
+    tensors.set(name, { shape, data: await readFloat32(file, name) });
   }
-  const { missing, unexpected, mismatched } = loadParameters(perceptual, tensors);
-  const problems = [
-    ...missing.map((name) => `${name} is missing`),
-    ...unexpected.map((name) => `${name} is unknown`),
-    ...mismatched.map(({ name, expected, found }) =>
-      `${name} has shape [${found}] instead of [${expected}]`
-    ),
-  ];
+  const problems = problemsOf(loadParameters(perceptual, tensors));
   if (problems.length > 0) {
     throw new UserError(
       `Cannot load ${vggWeights}: expected the tensors of LPIPS with VGG16 of ${
         vggWidth.join("-")
-      } channels, found that ${problems.slice(0, 5).join(", ")}`,
+      } channels, found that ${someOf(problems)}`,
     );
   }
   return `perceptual loss: LPIPS with the weights of ${vggWeights}`;
@@ -57,12 +52,17 @@ export async function preparePerceptual(
  * Takes the tokenizer's weights from a checkpoint of another run; its averages start from them as well.
  *
  * @param learner What is filled.
- * @param path The checkpoint.
+ * @param path The checkpoint, of any format.
+ * @param options Whether it may lack weights, and where the report goes.
  * @throws {UserError} If it is not a checkpoint of such a tokenizer.
  */
-export async function startTokenizer(learner: TokenizerLearner, path: string): Promise<void> {
+export async function startTokenizer(
+  learner: TokenizerLearner,
+  path: string,
+  options: Pick<LoadCheckpointOptions, "partial" | "say"> = {},
+): Promise<void> {
   const entries = startingWeights(learner);
-  await loadCheckpoint(path, entries, { format: TOKENIZER_FORMAT, complete: false });
+  await loadCheckpoint(path, entries, { ...options, format: TOKENIZER_FORMAT, complete: false });
 }
 
 function* startingWeights({ tokenizer, averages }: TokenizerLearner): Generator<CheckpointEntry> {
@@ -78,26 +78,36 @@ function* startingWeights({ tokenizer, averages }: TokenizerLearner): Generator<
  * Loads what the configuration says a new transformer starts with: the weights of another one, or a codebook as token embedding.
  *
  * @param learner What is filled.
- * @param options The configuration, and the checkpoint whose codebook is taken if it names none.
+ * @param options The configuration, the checkpoint whose codebook is taken if it names none, and where the report goes.
  * @throws {UserError} If a file is not what it should be.
  */
 export async function startTransformer(
   { transformer }: TransformerLearner,
-  options: { config: TransformerRunConfig; tokenizerCheckpoint: string },
+  options: {
+    config: TransformerRunConfig;
+    tokenizerCheckpoint: string;
+    say?: (line: string) => void;
+  },
 ): Promise<void> {
-  const { ckptPath, transformerConfig } = options.config.model.params;
+  const { say = () => {} } = options;
+  const { ckptPath, ckptPartial: partial, transformerConfig } = options.config.model.params;
   const { usePretrainedCodebook, codebookCkptPath } = transformerConfig.params;
   if (ckptPath !== null) {
     const entries: CheckpointEntry[] = [];
     for (const [name, parameter] of transformer.namedParameters("transformer.")) {
       entries.push({ name, parameter });
     }
-    await loadCheckpoint(ckptPath, entries, { format: TRANSFORMER_FORMAT, complete: false });
+    await loadCheckpoint(ckptPath, entries, {
+      format: TRANSFORMER_FORMAT,
+      complete: false,
+      partial,
+      say,
+    });
   } else if (usePretrainedCodebook) {
     await loadCheckpoint(
       codebookCkptPath ?? options.tokenizerCheckpoint,
       [{ name: "quantize.embedding.weight", parameter: transformer.tokenTable }],
-      { format: TOKENIZER_FORMAT, complete: false },
+      { format: TOKENIZER_FORMAT, complete: false, say },
     );
   }
 }

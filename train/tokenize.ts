@@ -9,6 +9,7 @@ import type { Dataset, View } from "./data/dataset.ts";
 import { downsamplingFactor, type TokenizerConfig } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
 import { fileError } from "./files/file_error.ts";
+import { tensorFiles } from "./files/open_tensors.ts";
 import { makeFolder } from "./run_folder.ts";
 import {
   readShard,
@@ -207,8 +208,10 @@ async function openCache(
 async function fileHash(path: string): Promise<string> {
   const hash = createHash("sha256");
   try {
-    const file = await Deno.open(path);
-    for await (const chunk of file.readable) hash.update(chunk);
+    for (const part of await tensorFiles(path)) {
+      const file = await Deno.open(part);
+      for await (const chunk of file.readable) hash.update(chunk);
+    }
   } catch (cause) {
     throw fileError(`read ${path}`, cause);
   }

@@ -386,6 +386,9 @@ interface Pass {
 /** No module draws from a stream of this number: they count from 0. */
 const CODEBOOK_AVERAGE_STREAM = 2 ** 31;
 
+/** What the names of averages start with. */
+export const AVERAGES = "model_ema.";
+
 /**
  * Names the average of a parameter as the reference's checkpoints do.
  *
@@ -394,7 +397,7 @@ const CODEBOOK_AVERAGE_STREAM = 2 ** 31;
  * @see SEED-Voken src/IBQ/modules/ema.py, `LitEma`.
  */
 export function averageName(name: string): string {
-  return `model_ema.${name.replaceAll(".", "")}`;
+  return AVERAGES + name.replaceAll(".", "");
 }
 
 /** Scalars of the batches of a step, summed by name on a tape that outlives the batches' own. */

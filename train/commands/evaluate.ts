@@ -2,6 +2,7 @@
 
 import { CompileAhead } from "../compile_ahead.ts";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { imageSize } from "../config/mod.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
@@ -10,18 +11,14 @@ import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { ClassMeans, peakSignalToNoise, unigramCrossEntropy, unigramEntropy } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
+import { type ModelSelection, selectModels } from "../model_sources.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
-import { RunFolder } from "../run_folder.ts";
 import { cacheTokens } from "../tokenize.ts";
 import { evaluateTokens } from "../transformer_learner.ts";
 
 /** What the command line says. */
-export interface EvaluateCommand {
-  /** Where runs are kept. */
-  readonly runs: string;
-  /** Folder of `--run`. */
-  readonly run: string | undefined;
+export interface EvaluateCommand extends ModelSelection {
   /** Samples of each class that are compared with the class means. */
   readonly samplesPerClass: number;
   /** Classifier-free guidance of those samples. */
@@ -33,6 +30,9 @@ export interface EvaluateCommand {
   /** Where messages go. */
   readonly reporter: Reporter;
 }
+
+/** Where tokens are kept of models that belong to no run. */
+const SHARED_TOKENS = fileURLToPath(new URL("../../.cache/tokens", import.meta.url));
 
 /** Images encoded, measured or sampled at once. */
 const BATCH_SIZE = 32;
@@ -46,34 +46,38 @@ const BATCH_SIZE = 32;
  */
 export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   const { reporter, samplesPerClass, seed, guidance } = command;
-  const run = await RunFolder.open(command.runs, {
-    needs: "transformer",
-    ...(command.run !== undefined && { path: command.run }),
-  });
+  const { run, ...models } = await selectModels(command);
+  const measured = run ? `run ${run.path}` : models.transformer.checkpoint;
+  const say = (line: string): void => reporter.info(line);
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
-  const openedTokenizer = await openTokenizer(gpu, run.stage("tokenizer"));
+  const openedTokenizer = await openTokenizer(gpu, models.tokenizer, { say });
   using tokenizer = openedTokenizer.tokenizer;
-  const openedTransformer = await openTransformer(gpu, run.stage("transformer"));
+  const openedTransformer = await openTransformer(gpu, models.transformer, { say });
   using transformer = openedTransformer.transformer;
-  const resolution = imageSize(openedTransformer.config, openedTokenizer.config.model.params);
+  const resolution = imageSize(openedTransformer.config, openedTokenizer.params);
   const warn = (message: string): void => reporter.warn(message);
   const data = openedTransformer.config.data.params;
   using train = await openSplit(data, { split: "train", resolution, warn });
   using validation = await openSplit(data, { split: "validation", resolution, warn });
-  if (train.classNames.join() !== openedTransformer.classNames.join()) {
+  const known = openedTransformer.classNames;
+  // Checkpoints of others count their classes, without names.
+  const counted = known.every((name, i) => name === String(i));
+  if (
+    counted ? train.classNames.length !== known.length : train.classNames.join() !== known.join()
+  ) {
     throw new UserError(
-      `Cannot evaluate ${run.path}: expected the classes that it was trained on, ${
-        openedTransformer.classNames.join(", ")
+      `Cannot evaluate ${measured}: expected the classes that it was trained on, ${
+        known.join(", ")
       }, found ${train.classNames.join(", ")}`,
     );
   }
-  printResult(`run ${run.path} on ${gpu.adapter.name}`);
+  printResult(`${measured} on ${gpu.adapter.name}`);
 
   const means = new ClassMeans(train.classNames.length, resolution * resolution * 3);
   for await (const { images, labels } of batchesOf(train)) means.add(images, labels);
   const reconstruction = await measureReconstruction({ gpu, tokenizer }, validation, means);
-  const { nEmbed } = openedTokenizer.config.model.params;
+  const { nEmbed } = openedTokenizer.params;
   printResult(`reconstruction            ${reconstruction.decibels.toFixed(2)} dB PSNR`);
   printResult(`mean training image       ${reconstruction.meanDecibels.toFixed(2)} dB PSNR`);
   printResult(
@@ -83,12 +87,12 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   using cache = await cacheTokens({
     gpu,
     tokenizer,
-    model: openedTokenizer.config.model.params,
+    model: openedTokenizer.params,
     checkpoint: openedTokenizer.checkpoint,
     train,
     validation,
     batchSize: BATCH_SIZE,
-    folder: data.tokenCache ?? run.stage("transformer").tokensFolder,
+    folder: data.tokenCache ?? run?.stage("transformer").tokensFolder ?? SHARED_TOKENS,
     views: data.tokenViews,
   });
   let sum = 0;
@@ -113,7 +117,7 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   );
   const profile = profileBatches(gpu, command.profile, {
     batches: Math.ceil(classes.length / BATCH_SIZE),
-    path: join(run.path, "profile-evaluation.json"),
+    path: join(run?.path ?? ".", "profile-evaluation.json"),
     say: (text) => reporter.info(text),
   });
   const samples = await sampleImages({ gpu, transformer, tokenizer }, {

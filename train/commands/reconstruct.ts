@@ -2,7 +2,7 @@
 
 import { join } from "node:path";
 import { CompileAhead } from "../compile_ahead.ts";
-import { imageSize } from "../config/mod.ts";
+import { type DataModuleConfig, imageSize, type TokenizerRunConfig } from "../config/mod.ts";
 import { prepareFile } from "../data/prepare.ts";
 import { openSplit } from "../data_module.ts";
 import { type DecodedImages, reconstructImages, toPictures, writeSheet } from "../drawing.ts";
@@ -11,16 +11,12 @@ import { samplesToUnit } from "../image/resize.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { peakSignalToNoise } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
+import { type ModelSelection, selectTokenizer } from "../model_sources.ts";
 import { openTokenizer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
-import { RunFolder } from "../run_folder.ts";
 
 /** What the command line says. */
-export interface ReconstructCommand {
-  /** Where runs are kept. */
-  readonly runs: string;
-  /** Folder of `--run`. */
-  readonly run: string | undefined;
+export interface ReconstructCommand extends ModelSelection {
   /** Image files; none for the validation split. */
   readonly images: readonly string[];
   /** Images of the validation split. */
@@ -47,24 +43,24 @@ const BATCH_SIZE = 32;
  */
 export async function runReconstruct(command: ReconstructCommand): Promise<number> {
   const { reporter } = command;
-  const run = await RunFolder.open(command.runs, {
-    needs: "tokenizer",
-    ...(command.run !== undefined && { path: command.run }),
-  });
+  const { source, run } = await selectTokenizer(command);
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
-  const { tokenizer: opened, config } = await openTokenizer(gpu, run.stage("tokenizer"));
+  const { tokenizer: opened, params, config } = await openTokenizer(gpu, source, {
+    say: (line) => reporter.info(line),
+  });
   using tokenizer = opened;
-  const resolution = imageSize(config, config.model.params);
+  const resolution = config ? imageSize(config, params) : params.ddconfig.resolution;
   const images = command.images.length > 0
     ? await readImages(command.images, resolution)
-    : await validationImages(command, { data: config.data.params, resolution });
+    : await validationImages(command, { data: dataOf(config), resolution });
+  const folder = run?.path ?? ".";
   const count = images.pixels.length / (resolution * resolution * 3);
   const reconstructions = { pixels: new Float32Array(images.pixels.length), resolution };
   const batchSize = BATCH_SIZE * resolution * resolution * 3;
   const profile = profileBatches(gpu, command.profile, {
     batches: Math.ceil(count / BATCH_SIZE),
-    path: join(run.path, "profile-reconstruction.json"),
+    path: join(folder, "profile-reconstruction.json"),
     say: (text) => reporter.info(text),
   });
   for (let start = 0; start < images.pixels.length; start += batchSize) {
@@ -81,12 +77,20 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
     rows.push({ label: "images", images: before.slice(start, end) });
     rows.push({ label: "reconstructions", images: after.slice(start, end) });
   }
-  const path = command.out ?? join(run.path, "reconstructions.png");
+  const path = command.out ?? join(folder, "reconstructions.png");
   const decibels = peakSignalToNoise(images.pixels, reconstructions.pixels, count);
   await writeSheet(path, rows, { title: `Reconstructions, ${decibels.toFixed(2)} dB` });
   reporter.info(`${count} images, ${decibels.toFixed(2)} dB`);
   printResult(path);
   return 0;
+}
+
+/** The images that a configuration names. */
+function dataOf(config: TokenizerRunConfig | null): DataModuleConfig {
+  if (config) return config.data.params;
+  throw new UserError(
+    "Cannot reconstruct: expected image files, as the configuration of a transformer names no images for its tokenizer, found none",
+  );
 }
 
 async function readImages(paths: readonly string[], resolution: number): Promise<DecodedImages> {

@@ -8,16 +8,12 @@ import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { openGpu } from "../open_gpu.ts";
+import { type ModelSelection, selectModels } from "../model_sources.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
-import { RunFolder } from "../run_folder.ts";
 
 /** What the command line says. */
-export interface SampleCommand {
-  /** Where runs are kept. */
-  readonly runs: string;
-  /** Folder of `--run`. */
-  readonly run: string | undefined;
+export interface SampleCommand extends ModelSelection {
   /** Classes by name or number, separated by commas; undefined for all. */
   readonly classes: string | undefined;
   /** Images of each class. */
@@ -55,18 +51,18 @@ export interface SampleCommand {
  */
 export async function runSample(command: SampleCommand): Promise<number> {
   const { reporter, perClass, seed } = command;
-  const run = await RunFolder.open(command.runs, {
-    needs: "transformer",
-    ...(command.run !== undefined && { path: command.run }),
-  });
+  const models = await selectModels(command);
+  const folder = models.run?.path ?? ".";
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
   requireTypes(gpu, command);
-  const { transformer: opened, classNames } = await openTransformer(gpu, run.stage("transformer"), {
+  const say = (line: string): void => reporter.info(line);
+  const { transformer: opened, classNames } = await openTransformer(gpu, models.transformer, {
     precision: command.precision,
+    say,
   });
   using transformer = opened;
-  const { tokenizer: openedTokenizer } = await openTokenizer(gpu, run.stage("tokenizer"));
+  const { tokenizer: openedTokenizer } = await openTokenizer(gpu, models.tokenizer, { say });
   using tokenizer = openedTokenizer;
   const labels = selectClasses(command.classes, classNames);
   const classes = labels.flatMap((label) => new Array<number>(perClass).fill(label));
@@ -74,10 +70,14 @@ export async function runSample(command: SampleCommand): Promise<number> {
     images: Math.min(command.batchSize, classes.length),
     guidance: command.guidance,
   });
-  reporter.info(`sampling ${classes.length} images of ${run.path} on ${gpu.adapter.name}`);
+  reporter.info(
+    `sampling ${classes.length} images of ${
+      models.run?.path ?? models.transformer.checkpoint
+    } on ${gpu.adapter.name}`,
+  );
   const profile = profileBatches(gpu, command.profile, {
     batches: Math.ceil(classes.length / command.batchSize),
-    path: join(run.path, "profile-sampling.json"),
+    path: join(folder, "profile-sampling.json"),
     say: (text) => reporter.info(text),
   });
   const images = await sampleImages({ gpu, transformer, tokenizer }, {
@@ -96,7 +96,7 @@ export async function runSample(command: SampleCommand): Promise<number> {
   });
   await profile?.finish();
   const pictures = toPictures(images);
-  const path = command.out ?? join(run.path, "samples.png");
+  const path = command.out ?? join(folder, "samples.png");
   const rows = labels.map((label, i) => ({
     label: classNames[label]!,
     images: pictures.slice(i * perClass, (i + 1) * perClass),

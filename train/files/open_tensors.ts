@@ -23,9 +23,26 @@ const HEAD_BYTES = 9;
  * @throws {UserError} If it cannot be read, is damaged, or is none of these.
  */
 export async function openTensors(path: string): Promise<TensorFile> {
-  if (await isFolder(path)) return await ShardedReader.open(await findIndex(path));
-  if (path.endsWith(".json")) return await ShardedReader.open(path);
+  const index = await indexOf(path);
+  if (index !== undefined) return await ShardedReader.open(index);
   return await openTensorSource(await FileSource.open(path));
+}
+
+/**
+ * Names the files that weights are in.
+ *
+ * @param path As for {@linkcode openTensors}.
+ * @returns The file itself, or an index and its files.
+ * @throws {UserError} If there is no such file.
+ */
+export async function tensorFiles(path: string): Promise<string[]> {
+  const index = await indexOf(path);
+  return index === undefined ? [path] : await ShardedReader.files(index);
+}
+
+async function indexOf(path: string): Promise<string | undefined> {
+  if (await isFolder(path)) return await findIndex(path);
+  return path.endsWith(".json") ? path : undefined;
 }
 
 /**

@@ -60,6 +60,18 @@ export class ShardedReader implements TensorFile {
     }
   }
 
+  /**
+   * Names an index and its files.
+   *
+   * @param path The index.
+   * @returns Their paths, the index first.
+   * @throws {UserError} If the index cannot be read.
+   */
+  static async files(path: string): Promise<string[]> {
+    const { files } = await readIndex(path);
+    return [path, ...[...new Set(files.values())].map((file) => join(dirname(path), file))];
+  }
+
   /** Reads a tensor from its file. */
   async bytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const shard = this.#shards.get(this.#index.files.get(name) ?? "");

@@ -26,6 +26,11 @@ const COMMANDS: Readonly<
       "Measure the newest run on the validation split: reconstruction, codes used, stage-II loss, class likeness of samples.",
     load: () => import("./cli/evaluate.ts"),
   },
+  convert: {
+    summary:
+      "Convert weights: of a run, a PyTorch checkpoint or safetensors, to one of the others.",
+    load: () => import("./cli/convert.ts"),
+  },
 };
 
 const USAGE = `Tessera: image tokenizers and generators, trained on any GPU with WGSL.

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/
 import { encodeSafetensors } from "../train/files/safetensors.ts";
 import { UserError } from "../train/errors.ts";
 import { type FileResult, VectorFolder } from "../tools/golden/check.ts";
+import { checkCheckpoints } from "../tools/golden/checkpoints.ts";
 import { formatGroup } from "../tools/golden.ts";
 import { testGpu } from "./op_case.ts";
 
@@ -53,6 +54,16 @@ for (const name of FILES) {
     },
   });
 }
+
+Deno.test({
+  name: "golden ckpt: checkpoints are read as PyTorch does, and bad ones refused",
+  ignore: !mayRead,
+  async fn() {
+    const result = await checkCheckpoints(FOLDER);
+    assert(result && result.groups.length === 26, "expected the checkpoints of the folder");
+    assertEquals(failures(result), []);
+  },
+});
 
 Deno.test({
   name: "golden: the default folder holds every file that is checked",

@@ -5,6 +5,7 @@ import { GpuError } from "../kernels/errors.ts";
 import { Gpu } from "../kernels/gpu.ts";
 import { USER_ERROR_EXIT_CODE, UserError } from "../train/errors.ts";
 import { type FileResult, VectorFolder } from "./golden/check.ts";
+import { checkCheckpoints } from "./golden/checkpoints.ts";
 import type { GroupResult } from "./golden/vectors.ts";
 
 const DEFAULT_FOLDER = "tests/golden";
@@ -54,6 +55,11 @@ async function checkFolder(path: string): Promise<number> {
     results.push(result);
     for (const group of result.groups) console.log(formatGroup(name, group));
     if (!result.checked) console.log(`${name.padEnd(NAME_WIDTH)} not checked yet`);
+  }
+  const checkpoints = await checkCheckpoints(path);
+  if (checkpoints) {
+    results.push(checkpoints);
+    for (const group of checkpoints.groups) console.log(formatGroup(checkpoints.name, group));
   }
   const groups = results.flatMap((result) => result.groups);
   const failures = groups.filter((group) => !group.passed).length;

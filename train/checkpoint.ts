@@ -129,21 +129,31 @@ export async function loadCheckpoint(
     );
   }
   const wanted = [...entries];
-  const report = compare(file, wanted, { complete, known: options.known ?? [] });
+  const report = compareWeights(file, wanted, options);
   say?.(describeLoad(file.name, report, options.weights));
-  const problems = problemsOf(report);
-  if (problems.length > 0 && !partial) {
-    throw new UserError(
-      `Cannot load ${file.name}: expected the tensors of the configured model, found that ${
-        someOf(problems)
-      }`,
-    );
-  }
+  if (!partial) assertComplete(file.name, report);
   const loaded = new Set(report.loaded);
   for (const { name, parameter, layout = parameter } of wanted) {
     if (loaded.has(name)) writeFileTensor(parameter, await readFloat32(file, name), layout);
   }
   return metadata;
+}
+
+/**
+ * Refuses weights that lack something.
+ *
+ * @param path Their file.
+ * @param report What was found.
+ * @throws {UserError} If a tensor is missing, unexpected or misshapen: the message names the first of them.
+ */
+export function assertComplete(path: string, report: WeightsReport): void {
+  const problems = problemsOf(report);
+  if (problems.length === 0) return;
+  throw new UserError(
+    `Cannot load ${path}: expected the tensors of the configured model, found that ${
+      someOf(problems)
+    }`,
+  );
 }
 
 /**
@@ -158,12 +168,21 @@ export async function readCheckpointMetadata(path: string): Promise<CheckpointMe
   return Object.fromEntries(file.metadata);
 }
 
-/** Compares names and shapes. */
-function compare(
+/**
+ * Compares names and shapes of a file with those of a model.
+ *
+ * @param file The file.
+ * @param entries What the model wants of it.
+ * @param options Whether the file may hold more, and what else the model has.
+ * @returns What fits and what not.
+ */
+export function compareWeights(
   file: TensorFile,
-  wanted: readonly CheckpointEntry[],
-  options: { readonly complete: boolean; readonly known: Iterable<string> },
+  entries: Iterable<CheckpointEntry>,
+  options: Pick<LoadCheckpointOptions, "complete" | "known"> = {},
 ): WeightsReport {
+  const { complete = true } = options;
+  const wanted = [...entries];
   const report: WeightsReport = {
     loaded: [],
     missing: [],
@@ -180,14 +199,14 @@ function compare(
     else if (found.join() === expected.join()) report.loaded.push(name);
     else report.mismatched.push({ name, expected, found });
   }
-  const known = new Set([...once.keys(), ...options.known]);
+  const known = new Set([...once.keys(), ...options.known ?? []]);
   // A tensor of a module that the model has, but that the model does not have, means another model.
   const modules = new Set([...known].filter((name) => name.includes(".")).map(moduleOf));
   // Which module an average belongs to does not show in its name.
   modules.delete("model_ema");
   for (const name of file.entries.keys()) {
     if (once.has(name)) continue;
-    const foreign = options.complete || (!known.has(name) && modules.has(moduleOf(name)));
+    const foreign = complete || (!known.has(name) && modules.has(moduleOf(name)));
     (foreign ? report.unexpected : report.aside).push(name);
   }
   return report;

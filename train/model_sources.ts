@@ -16,7 +16,7 @@ import {
   type TransformerRunConfig,
 } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
-import { RunFolder, StageFolder, type StageName } from "./run_folder.ts";
+import { RunFolder, type StageFolder, type StageName } from "./run_folder.ts";
 
 /** What the command line says about models. */
 export interface ModelSelection {

@@ -44,7 +44,7 @@ const ROOT = "archive/";
  * @throws {UserError} If the file cannot be written; the old one, if any, is untouched then.
  * @throws {TypeError} If a tensor's values are not as many as its shape says, or PyTorch has no such type.
  */
-export function writeTorch(
+export async function writeTorch(
   path: string,
   tensors: readonly TensorSource[],
   options: TorchWriteOptions = {},
@@ -54,7 +54,7 @@ export function writeTorch(
     content,
   });
   const text = (value: string): Uint8Array[] => [new TextEncoder().encode(value)];
-  return writeFileAtomically(
+  return await writeFileAtomically(
     path,
     zipChunks([
       file("data.pkl", [checkpointPickle(tensors, options)]),

@@ -118,7 +118,7 @@ runTest("cacheTokens() encodes once for a tokenizer and a data set", async (gpu,
   using train = open("train");
   using validation = open("validation");
   const folder = run.stage("transformer").tokensFolder;
-  const model = opened.config.model.params;
+  const model = opened.params;
   const shared = { gpu, tokenizer, model, checkpoint, batchSize: 4, folder };
   const encoded: number[] = [];
   const cache = (data = { train, validation }) =>
@@ -219,11 +219,11 @@ runTest("cacheTokens() goes on where it was interrupted", async (gpu, workspace)
     );
   using train = open("train");
   using validation = open("validation");
-  const { checkpoint, config } = opened;
+  const { checkpoint, params } = opened;
   const options = {
     gpu,
     tokenizer,
-    model: config.model.params,
+    model: params,
     checkpoint,
     train,
     validation,

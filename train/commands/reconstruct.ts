@@ -2,7 +2,13 @@
 
 import { join } from "node:path";
 import { CompileAhead } from "../compile_ahead.ts";
-import { type DataModuleConfig, imageSize, type TokenizerRunConfig } from "../config/mod.ts";
+import {
+  type DataModuleConfig,
+  downsamplingFactor,
+  imageSize,
+  type TokenizerConfig,
+  type TokenizerRunConfig,
+} from "../config/mod.ts";
 import { prepareFile } from "../data/prepare.ts";
 import { openSplit } from "../data_module.ts";
 import { type DecodedImages, reconstructImages, toPictures, writeSheet } from "../drawing.ts";
@@ -31,8 +37,10 @@ export interface ReconstructCommand extends ModelSelection {
 
 /** Pairs of images in one row of the sheet. */
 const PAIRS_IN_A_ROW = 8;
-/** Images reconstructed at once. */
+/** Images reconstructed at once, at most. */
 const BATCH_SIZE = 32;
+/** Bytes of the distances from the tokens of a batch to all codes, where the nearest code is chosen. */
+const DISTANCE_BYTES = 2 ** 27;
 
 /**
  * Reconstructs.
@@ -57,9 +65,10 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   const folder = run?.path ?? ".";
   const count = images.pixels.length / (resolution * resolution * 3);
   const reconstructions = { pixels: new Float32Array(images.pixels.length), resolution };
-  const batchSize = BATCH_SIZE * resolution * resolution * 3;
+  const batchImages = batchImagesOf(params, resolution);
+  const batchSize = batchImages * resolution * resolution * 3;
   const profile = profileBatches(gpu, command.profile, {
-    batches: Math.ceil(count / BATCH_SIZE),
+    batches: Math.ceil(count / batchImages),
     path: join(folder, "profile-reconstruction.json"),
     say: (text) => reporter.info(text),
   });
@@ -83,6 +92,14 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   reporter.info(`${count} images, ${decibels.toFixed(2)} dB`);
   printResult(path);
   return 0;
+}
+
+/** Images at once: the nearest code is found among distances to all of them, which are held in memory. */
+function batchImagesOf(params: TokenizerConfig, resolution: number): number {
+  if (params.quantizer === "index") return BATCH_SIZE;
+  const tokens = (resolution / downsamplingFactor(params.ddconfig)) ** 2;
+  const images = Math.floor(DISTANCE_BYTES / (4 * tokens * params.nEmbed));
+  return Math.min(BATCH_SIZE, Math.max(1, images));
 }
 
 /** The images that a configuration names. */

@@ -124,7 +124,8 @@ export async function loadCheckpoint(
   if (metadata.format !== options.format && (complete || metadata.format !== undefined)) {
     throw new UserError(
       `Cannot load ${file.name}: expected a checkpoint of format ${options.format}, found ${
-        metadata.format ?? "no format"
+        metadata.format ??
+          "no format: a training goes on from checkpoints of runs only, ckpt_path of the model starts one with other weights"
       }`,
     );
   }

@@ -132,7 +132,7 @@ export function firstStageOf(
 export async function selectTokenizer(
   selection: ModelSelection,
 ): Promise<{ source: TokenizerSource; run: RunFolder | null }> {
-  const { config: file, ckpt, partial = false } = selection;
+  const { ckpt, partial = false } = selection;
   const named = await namedConfig(selection, "tokenizer");
   if (named) {
     if (isTransformerRun(named.config)) {
@@ -143,8 +143,7 @@ export async function selectTokenizer(
     return { source: described(config, { file: named.file, ckpt, partial }), run: null };
   }
   const run = await openRun(selection, "tokenizer");
-  const source = file === undefined ? await tokenizerOfRun(run) : undefined;
-  if (!source) throw noTokenizer(run.path);
+  const source = await tokenizerOfStage(run.stage("tokenizer"));
   return { source: { ...source, checkpoint: ckpt ?? source.checkpoint, partial }, run };
 }
 
@@ -161,9 +160,9 @@ export async function selectModels(selection: ModelSelection): Promise<SelectedM
   if (!named) {
     const run = await openRun(selection, "transformer");
     const transformer = await transformerOfStage(run.stage("transformer"));
-    const tokenizer = await otherTokenizer(selection) ?? await tokenizerOfRun(run) ??
-      firstStageOf(transformer.config, selection.tokenizerCkpt);
-    if (!tokenizer) throw noTokenizer(run.path);
+    const own = await tokenizerOfStage(run.stage("tokenizer"));
+    const tokenizer = await otherTokenizer(selection) ??
+      { ...own, checkpoint: selection.tokenizerCkpt ?? own.checkpoint, partial };
     const checkpoint = ckpt ?? transformer.checkpoint;
     return { tokenizer, transformer: { ...transformer, checkpoint, partial }, run };
   }
@@ -228,16 +227,6 @@ async function openRun({ runs, run }: ModelSelection, needs: StageName): Promise
   return await RunFolder.open(runs, { needs, ...(run !== undefined && { path: run }) });
 }
 
-/** The tokenizer of a run: trained in it, or named by the configuration of its stage II. */
-async function tokenizerOfRun(run: RunFolder): Promise<TokenizerSource | undefined> {
-  const folder = run.stage("tokenizer");
-  if ((await folder.checkpoints()).length > 0) return await tokenizerOfStage(folder);
-  const { config } = asTransformer(
-    await loadConfig({ file: run.stage("transformer").configFile }),
-  );
-  return firstStageOf(config);
-}
-
 /** Classes that a configuration of stage II or its checkpoint counts. */
 async function classCount(config: TransformerRunConfig, checkpoint: string): Promise<number> {
   const { transformerConfig, condStageConfig } = config.model.params;
@@ -250,11 +239,5 @@ async function classCount(config: TransformerRunConfig, checkpoint: string): Pro
 function noCheckpoint(file: string, option: string): UserError {
   return new UserError(
     `Cannot open the model of ${file}: expected a checkpoint as ckpt_path or ${option} FILE, found none`,
-  );
-}
-
-function noTokenizer(path: string): UserError {
-  return new UserError(
-    `Cannot open run ${path}: expected a trained tokenizer, or a first_stage_config with a ckpt_path, found neither; name one with --tokenizer-ckpt FILE`,
   );
 }

@@ -31,6 +31,14 @@ const COMMANDS: Readonly<
       "Convert weights: of a run, a PyTorch checkpoint or safetensors, to one of the others.",
     load: () => import("./cli/convert.ts"),
   },
+  weights: {
+    summary: "Fetch the published weights of VGG16, AlexNet, LPIPS and Inception into the cache.",
+    load: () => import("./cli/weights.ts"),
+  },
+  combine: {
+    summary: "Combine and shuffle the samples_*.npz of sample --npz into one sample.npz.",
+    load: () => import("./cli/combine.ts"),
+  },
 };
 
 const USAGE = `Tessera: image tokenizers and generators, trained on any GPU with WGSL.

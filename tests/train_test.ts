@@ -3,7 +3,6 @@
 import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
 import type { Gpu } from "../kernels/gpu.ts";
 import { Tape } from "../nn/tape.ts";
-import { selectClasses } from "../train/commands/sample.ts";
 import { asTokenizer, parseConfig, resolveConfig } from "../train/config/mod.ts";
 import type { Dataset } from "../train/data/dataset.ts";
 import { openImageFolder } from "../train/data/folder.ts";
@@ -314,13 +313,3 @@ runTest(
     assertEquals(await sample(2), await sample(3));
   },
 );
-
-Deno.test("selectClasses() takes names, numbers and all", () => {
-  const names = ["cats", "dogs", "7"];
-  assertEquals(selectClasses(undefined, names), [0, 1, 2]);
-  assertEquals(selectClasses("all", names), [0, 1, 2]);
-  assertEquals(selectClasses("dogs, 0,7", names), [1, 0, 2]);
-  for (const text of ["3", "birds", "-1", "1.5", ",", ""]) {
-    assertThrows(() => selectClasses(text, names), UserError, "Cannot sample");
-  }
-});

@@ -128,31 +128,3 @@ export function requireTypes(
     `Cannot sample with --${option} f16: expected an adapter that computes with f16 (feature shader-f16), found ${gpu.adapter.name} without; use --precision f32`,
   );
 }
-
-/**
- * Reads a list of classes.
- *
- * @param text Names or numbers separated by commas; undefined for all.
- * @param classNames Names of the classes that exist.
- * @returns Their numbers, in the order of the list.
- * @throws {UserError} If a class does not exist.
- */
-export function selectClasses(text: string | undefined, classNames: readonly string[]): number[] {
-  if (text === undefined || text === "all") return classNames.map((_, label) => label);
-  const parts = text.split(",").map((part) => part.trim()).filter(Boolean);
-  if (parts.length === 0) {
-    throw new UserError(`Cannot sample: expected class names or numbers, found "${text}"`);
-  }
-  return parts.map((part) => {
-    const named = classNames.indexOf(part);
-    const label = named >= 0 ? named : /^\d+$/.test(part) ? Number(part) : -1;
-    if (label < 0 || label >= classNames.length) {
-      throw new UserError(
-        `Cannot sample class ${part}: expected a number from 0 to ${
-          classNames.length - 1
-        } or one of ${classNames.join(", ")}`,
-      );
-    }
-    return label;
-  });
-}

@@ -14,6 +14,10 @@ export interface Command {
   readonly flags: readonly string[];
   /** Options that may be given several times. */
   readonly lists?: readonly string[];
+  /** Other names of options, such as a letter, and the options' own. */
+  readonly aliases?: Readonly<Record<string, string>>;
+  /** Rewrites arguments of the reference's command line before they are read. */
+  readonly rewrite?: (args: readonly string[]) => string[];
   /** Runs it; returns the exit code. */
   readonly run: (input: CommandInput) => Promise<number>;
 }
@@ -32,6 +36,17 @@ export interface CommandInput {
   readonly reporter: Reporter;
 }
 
+/** Gives options their own names: `--cfg_scale` is `--cfg-scale`, and `-k` what the command says. */
+function ownNames(args: readonly string[], aliases: Readonly<Record<string, string>>): string[] {
+  return args.map((arg) => {
+    const [, given, rest = ""] = /^--?([A-Za-z][\w-]*)(=.*)?$/s.exec(arg) ?? [];
+    if (given === undefined) return arg;
+    const name = given.replaceAll("_", "-");
+    if (Object.hasOwn(aliases, name)) return `--${aliases[name]}${rest}`;
+    return arg.startsWith("--") ? `--${name}${rest}` : arg;
+  });
+}
+
 /**
  * Reads the arguments of a command.
  *
@@ -44,8 +59,8 @@ export function parseCommand(
   args: readonly string[],
 ): CommandInput {
   const known = [...command.values, ...command.flags, "debug", "help"];
-  const lists = command.lists ?? [];
-  const parsed = parseArgs([...args], {
+  const { lists = [], aliases = {}, rewrite = (args) => [...args] } = command;
+  const parsed = parseArgs(ownNames(rewrite(args), aliases), {
     string: [...command.values, "_"],
     boolean: [...command.flags, "debug", "help"],
     collect: [...lists],

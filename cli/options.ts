@@ -63,6 +63,15 @@ export const COMMON = `
   --debug           show stack traces
   --help            show this text`;
 
+/** The reference's `--model`: this program has one of its two. */
+export function refuseOtherModels(
+  values: Readonly<Record<string, string | undefined>>,
+): void {
+  const { model = "IBQ" } = values;
+  if (model === "IBQ") return;
+  throw new UserError(`Cannot read --model: expected IBQ, found "${model}", which is not here`);
+}
+
 /** Refuses arguments that are no options. */
 export function refuseRest(rest: readonly string[], command: string): void {
   if (rest.length > 0) {

@@ -36,8 +36,50 @@ export interface SamplingModels {
   readonly gpu: Gpu;
 }
 
+/** Images of one batch: each has a class and a seed. */
+export type SampleBatch = Pick<GenerateOptions, "classes" | "seeds">;
+
 /**
- * Samples images of given classes. While a batch is decoded and read back, the next one is recorded already.
+ * Samples batch after batch. While one is decoded and read back, the next one is recorded already.
+ *
+ * @param models Transformer and tokenizer.
+ * @param batches Classes and seeds.
+ * @param settings How tokens are drawn.
+ * @returns Pixels of each batch, in order.
+ */
+export async function* sampleBatches(
+  models: SamplingModels,
+  batches: Iterable<SampleBatch>,
+  settings: Omit<GenerateOptions, "classes" | "seeds" | "onProgress">,
+): AsyncGenerator<DecodedImages> {
+  let earlier: Promise<DecodedImages> | undefined;
+  for (const batch of batches) {
+    const { images } = await startImages(models, { ...settings, ...batch });
+    if (earlier) yield await earlier;
+    earlier = images;
+  }
+  if (earlier) yield await earlier;
+}
+
+/**
+ * Divides images into batches.
+ *
+ * @param images Classes and seeds.
+ * @param batchSize Images of a batch; the last has what is left.
+ * @returns The batches.
+ */
+export function* batchesOf(
+  { classes, seeds }: SampleBatch,
+  batchSize: number,
+): Generator<SampleBatch> {
+  for (let start = 0; start < classes.length; start += batchSize) {
+    const end = start + batchSize;
+    yield { classes: classes.slice(start, end), seeds: seeds.slice(start, end) };
+  }
+}
+
+/**
+ * Samples images of given classes.
  *
  * @param models Transformer and tokenizer.
  * @param options Classes, seeds and settings.
@@ -49,38 +91,21 @@ export async function sampleImages(
 ): Promise<DecodedImages> {
   const { classes, seeds, batchSize, onProgress, ...settings } = options;
   const parts: DecodedImages[] = [];
-  let earlier: StartedImages | undefined;
-  const finish = async (batch: StartedImages | undefined): Promise<void> => {
-    if (!batch) return;
-    parts.push(await batch.images);
-    await onProgress?.(batch.end);
-  };
-  for (let start = 0; start < classes.length; start += batchSize) {
-    const end = Math.min(classes.length, start + batchSize);
-    const images = await startImages(models, {
-      ...settings,
-      classes: classes.slice(start, end),
-      seeds: seeds.slice(start, end),
-    });
-    await finish(earlier);
-    earlier = { ...images, end };
+  let done = 0;
+  const batches = batchesOf({ classes, seeds }, batchSize);
+  for await (const part of sampleBatches(models, batches, settings)) {
+    parts.push(part);
+    done = Math.min(classes.length, done + batchSize);
+    await onProgress?.(done);
   }
-  await finish(earlier);
   return joinImages(parts);
 }
 
-/** Images whose pixels are on their way. */
-interface StartedImages {
-  readonly images: Promise<DecodedImages>;
-  /** Images up to the last of these. */
-  readonly end: number;
-}
-
-/** Records and submits everything up to the read of the pixels. */
+/** Records and submits everything up to the read of the pixels, which are on their way then. */
 async function startImages(
   { transformer, tokenizer, gpu }: SamplingModels,
   options: GenerateOptions,
-): Promise<Pick<StartedImages, "images">> {
+): Promise<{ images: Promise<DecodedImages> }> {
   using tape = new Tape(gpu, { record: false });
   const tokens = await drawTokens(tape, transformer, options);
   const { gridSize } = transformer.config;

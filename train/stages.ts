@@ -2,6 +2,7 @@
 
 import { cpuUsage } from "node:process";
 import type { Gpu } from "../kernels/gpu.ts";
+import { readCheckpointMetadata } from "./checkpoint.ts";
 import { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import {
   checkpointRetention,
@@ -25,12 +26,13 @@ import { assertPrecision } from "./learner.ts";
 import { type Reporter, RunLog } from "./log.ts";
 import { runLoop, type TrainingStage } from "./loop.ts";
 import { openTokenizer } from "./open_models.ts";
+import { preparePerceptual } from "./perceptual_weights.ts";
 import { Progress } from "./progress.ts";
 import type { RunFolder, StageFolder } from "./run_folder.ts";
 import type { ProfileSession } from "./profile_session.ts";
 import type { Startup } from "./startup.ts";
-import { preparePerceptual, startTokenizer, startTransformer } from "./start_weights.ts";
 import { idleDataOptions, stageTokens } from "./stage_tokens.ts";
+import { startTokenizer, startTransformer } from "./start_weights.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
 import { TokenizerTrainer } from "./tokenizer_trainer.ts";
 import { TransformerLearner } from "./transformer_learner.ts";
@@ -93,9 +95,12 @@ export async function trainTokenizer(
     precision: config.trainer.precision,
     detectAnomaly: config.trainer.detectAnomaly,
   });
-  const perceptual = await preparePerceptual(learner, loss);
-  reporter.info(perceptual);
   const resumeFrom = await resumePoint(folder, config);
+  const earlier = resumeFrom === undefined
+    ? undefined
+    : (await readCheckpointMetadata(resumeFrom)).perceptual_network;
+  const perceptual = await preparePerceptual(learner.losses.perceptual, loss, { earlier });
+  reporter.info(perceptual);
   const { ckptPath, ckptPartial } = config.model.params;
   if (resumeFrom === undefined && ckptPath !== null) {
     const say = (line: string): void => reporter.info(line);

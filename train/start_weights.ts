@@ -1,52 +1,11 @@
 /** Weights from other files that a stage starts with. @module */
 
-import { loadParameters } from "../models/weights.ts";
 import { type CheckpointEntry, loadCheckpoint, type LoadCheckpointOptions } from "./checkpoint.ts";
-import type { TokenizerLossConfig, TransformerRunConfig } from "./config/mod.ts";
-import { UserError } from "./errors.ts";
-import { openTensors } from "./files/open_tensors.ts";
-import { readFloat32 } from "./files/tensor_file.ts";
+import type { TransformerRunConfig } from "./config/mod.ts";
 import type { TokenizerLearner } from "./tokenizer_learner.ts";
-import { problemsOf, someOf } from "./load_report.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import type { TransformerLearner } from "./transformer_learner.ts";
 import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
-
-/**
- * Loads the weights of the perceptual network, if the configuration names any.
- *
- * @param learner Owns the network.
- * @param loss The configuration of the losses.
- * @returns One line for log and checkpoints: where the weights are from, or that they are random.
- * @throws {UserError} If the file does not hold the network's weights.
- */
-export async function preparePerceptual(
-  learner: TokenizerLearner,
-  loss: TokenizerLossConfig,
-): Promise<string> {
-  const { perceptual } = learner.losses;
-  if (!perceptual) return "perceptual loss: none, perceptual_weight is 0";
-  const { vggWeights, vggSeed, vggWidth } = loss;
-  if (vggWeights === null) {
-    return `perceptual loss: LPIPS on a random VGG16 (seed ${vggSeed}, ${
-      vggWidth.join("-")
-    } channels), as no weights are configured`;
-  }
-  using file = await openTensors(vggWeights);
-  const tensors = new Map<string, { shape: readonly number[]; data: Float32Array }>();
-  for (const [name, { shape }] of file.entries) {
-    tensors.set(name, { shape, data: await readFloat32(file, name) });
-  }
-  const problems = problemsOf(loadParameters(perceptual, tensors));
-  if (problems.length > 0) {
-    throw new UserError(
-      `Cannot load ${vggWeights}: expected the tensors of LPIPS with VGG16 of ${
-        vggWidth.join("-")
-      } channels, found that ${someOf(problems)}`,
-    );
-  }
-  return `perceptual loss: LPIPS with the weights of ${vggWeights}`;
-}
 
 /**
  * Takes the tokenizer's weights from a checkpoint of another run; its averages start from them as well.

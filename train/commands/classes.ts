@@ -7,16 +7,26 @@ import { UserError } from "../errors.ts";
 const NAMES_SHOWN = 20;
 
 /**
+ * Tells whether a text names all classes at once.
+ *
+ * @param text What the command line says.
+ * @returns Whether it says nothing, "all" or, as in the reference, "imagenet".
+ */
+export function isEveryClass(text: string | undefined): boolean {
+  return text === undefined || text === "all" || text === "imagenet";
+}
+
+/**
  * Reads a list of classes.
  *
- * @param text Names or numbers separated by commas; undefined, "all" or, as in the reference, "imagenet" for all. Where the classes are
+ * @param text Names or numbers separated by commas; all where {@linkcode isEveryClass} says so. Where the classes are
  * ImageNet's, the numbers of synsets and WordNet's names will do as well, in capitals or not.
  * @param classNames Names of the classes that exist.
  * @returns Their numbers, in the order of the list.
  * @throws {UserError} If a class does not exist, or a name is that of several.
  */
 export function selectClasses(text: string | undefined, classNames: readonly string[]): number[] {
-  if (text === undefined || text === "all" || text === "imagenet") {
+  if (text === undefined || isEveryClass(text)) {
     return classNames.map((_, label) => label);
   }
   const parts = text.split(",").map((part) => part.trim()).filter(Boolean);

@@ -1,40 +1,38 @@
-/** `deno task sample`: a labeled contact sheet of sampled images. @module */
+/** `deno task sample`: sampled images in a file for evaluation, or as pictures with a labeled sheet. @module */
 
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Gpu } from "../../kernels/gpu.ts";
 import { packForSampling } from "../../models/sampler.ts";
 import { CompileAhead } from "../compile_ahead.ts";
-import { sampleImages, toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
+import { fileError } from "../files/file_error.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { openGpu } from "../open_gpu.ts";
 import { type ModelSelection, selectModels } from "../model_sources.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
+import { isEveryClass, selectClasses } from "./classes.ts";
+import { type Chunk, classesOfChunk, sampleChunk } from "./sample_chunk.ts";
+import { samplePictures } from "./sample_pictures.ts";
+import { type SamplePreset, settingsFolder } from "./sample_settings.ts";
 
 /** What the command line says. */
-export interface SampleCommand extends ModelSelection {
+export interface SampleCommand extends ModelSelection, SamplePreset {
   /** Classes by name or number, separated by commas; undefined for all. */
   readonly classes: string | undefined;
-  /** Images of each class. */
-  readonly perClass: number;
-  /** Classifier-free guidance; 1 or less is none. */
-  readonly guidance: number;
-  /** Divides the logits. */
-  readonly temperature: number;
-  /** Choose among so many tokens; 0 for all. */
-  readonly topK: number;
-  /** Choose among the likeliest tokens of this total probability. */
-  readonly topP: number;
-  /** Seed of the first image. */
+  /** Seed of the first image of pictures. */
   readonly seed: number;
+  /** The chunk to write for evaluation; undefined for pictures. */
+  readonly chunk: Chunk | undefined;
   /** Images at once. */
   readonly batchSize: number;
   /** Type in which the transformer's weights are kept. */
   readonly precision: "f32" | "f16";
   /** Type in which keys and values are kept. */
   readonly cacheType: "f32" | "f16";
-  /** The picture. */
+  /** Folder of the folder `samples`; undefined for that of the run. */
+  readonly outFolder: string | undefined;
+  /** The sheet. */
   readonly out: string | undefined;
   /** Whether and how to profile. */
   readonly profile: ProfileRequest | undefined;
@@ -47,66 +45,86 @@ export interface SampleCommand extends ModelSelection {
  *
  * @param command What the command line says.
  * @returns Exit code 0.
- * @throws {UserError} If there is no such run or class, or the picture cannot be written.
+ * @throws {UserError} If there is no such run or class, or a file cannot be written.
  */
 export async function runSample(command: SampleCommand): Promise<number> {
-  const { reporter, perClass, seed } = command;
-  const models = await selectModels(command);
-  const folder = models.run?.path ?? ".";
+  const { reporter, perClass, chunk, batchSize } = command;
+  const selected = await selectModels(command);
+  const home = selected.run?.path ?? ".";
   using ahead = new CompileAhead();
   using gpu = await openGpu(ahead);
   requireTypes(gpu, command);
   const say = (line: string): void => reporter.info(line);
-  const { transformer: opened, classNames } = await openTransformer(gpu, models.transformer, {
+  const opened = await openTransformer(gpu, selected.transformer, {
     precision: command.precision,
     say,
   });
-  using transformer = opened;
-  const { tokenizer: openedTokenizer } = await openTokenizer(gpu, models.tokenizer, { say });
-  using tokenizer = openedTokenizer;
-  const labels = selectClasses(command.classes, classNames);
-  const classes = labels.flatMap((label) => new Array<number>(perClass).fill(label));
+  using transformer = opened.transformer;
+  const { classNames } = opened;
+  const openedTokenizer = await openTokenizer(gpu, selected.tokenizer, { say });
+  using tokenizer = openedTokenizer.tokenizer;
+  const wanted = selectClasses(command.classes, classNames);
+  const listed = !isEveryClass(command.classes);
+  const labels = chunk ? classesOfChunk(wanted, chunk, { listed }) : wanted;
+  if (labels.length === 0) {
+    throw new UserError(
+      `Cannot sample chunk ${chunk?.index} of ${chunk?.chunks}: expected a class for each chunk, found ${wanted.length} classes`,
+    );
+  }
   packForSampling(transformer, {
-    images: Math.min(command.batchSize, classes.length),
+    images: Math.min(batchSize, labels.length * perClass),
     guidance: command.guidance,
   });
   reporter.info(
-    `sampling ${classes.length} images of ${
-      models.run?.path ?? models.transformer.checkpoint
+    `sampling ${labels.length * perClass} images of ${
+      selected.run?.path ?? opened.checkpoint
     } on ${gpu.adapter.name}`,
   );
   const profile = profileBatches(gpu, command.profile, {
-    batches: Math.ceil(classes.length / command.batchSize),
-    path: join(folder, "profile-sampling.json"),
-    say: (text) => reporter.info(text),
+    batches: chunk
+      ? labels.length * Math.ceil(perClass / batchSize)
+      : Math.ceil((labels.length * perClass) / batchSize),
+    path: join(home, "profile-sampling.json"),
+    say,
   });
-  const images = await sampleImages({ gpu, transformer, tokenizer }, {
-    classes,
-    seeds: classes.map((_, i) => seed + i),
-    guidance: command.guidance,
-    temperature: command.temperature,
-    topK: command.topK,
-    topP: command.topP,
-    batchSize: command.batchSize,
-    cacheType: command.cacheType,
-    onProgress: async (done) => {
-      reporter.info(`${done} of ${classes.length} images`);
-      await profile?.step();
-    },
-  });
+  const folder = join(
+    command.outFolder ?? home,
+    "samples",
+    settingsFolder(command),
+    basename(opened.checkpoint),
+  );
+  const models = { gpu, transformer, tokenizer };
+  const shared = { ...command, labels, folder, onBatch: () => profile?.step() };
+  const results = chunk
+    ? [
+      await sampleChunk(models, {
+        ...shared,
+        chunk,
+        origin: {
+          transformer: await fingerprint(opened.checkpoint),
+          tokenizer: await fingerprint(openedTokenizer.checkpoint),
+          precision: command.precision,
+        },
+      }),
+    ]
+    : await samplePictures(models, {
+      ...shared,
+      classNames,
+      sheet: command.out ?? join(home, "samples.png"),
+    });
   await profile?.finish();
-  const pictures = toPictures(images);
-  const path = command.out ?? join(folder, "samples.png");
-  const rows = labels.map((label, i) => ({
-    label: classNames[label]!,
-    images: pictures.slice(i * perClass, (i + 1) * perClass),
-  }));
-  await writeSheet(path, rows, {
-    title:
-      `Samples, guidance ${command.guidance}, temperature ${command.temperature}, seed ${seed}`,
-  });
-  printResult(path);
+  for (const path of results) printResult(path);
   return 0;
+}
+
+/** Tells a checkpoint from another one, or from what it was before. */
+async function fingerprint(path: string): Promise<string> {
+  try {
+    const { size, mtime } = await Deno.stat(path);
+    return `${path} ${size} ${mtime?.getTime()}`;
+  } catch (cause) {
+    throw fileError(`read ${path}`, cause);
+  }
 }
 
 /**

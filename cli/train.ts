@@ -20,10 +20,12 @@ ${COMMON}
 
 Overrides change one value of a configuration, for example
   data.train=photos                  a folder of PNG and JPEG files, one sub-folder a class
-  tokenizer.trainer.max_steps=2000   of stage I only; transformer.… is stage II only`,
+  tokenizer.trainer.max_steps=2000   of stage I only; transformer.… is stage II only
+The reference's way of saying it is understood too: fit --config FILE --trainer.max_epochs 3 --ckpt_path FILE`,
   values: ["config", "run", "runs", ...PROFILE_VALUES],
   lists: ["config"],
   flags: ["resume", "profile"],
+  rewrite: fromLightning,
   run: (input) => {
     const { values, flags, lists, rest, reporter } = input;
     return runTrain({
@@ -37,3 +39,21 @@ Overrides change one value of a configuration, for example
     });
   },
 };
+
+/** Keys of a configuration that Lightning's command line takes as options, beside those with a dot. */
+const TOP_LEVEL_KEYS = ["seed_everything", "ckpt_path"];
+
+/** Rewrites what Lightning's command line takes: the word `fit`, and `--key.path VALUE` or `--key.path=VALUE` for overrides. */
+export function fromLightning(args: readonly string[]): string[] {
+  const rewritten: string[] = [];
+  const rest = args[0] === "fit" ? args.slice(1) : [...args];
+  for (let i = 0; i < rest.length; i++) {
+    const [, key = "", value] = /^--([A-Za-z_][\w.]*)(?:=(.*))?$/s.exec(rest[i]!) ?? [];
+    const isKey = key.includes(".") || TOP_LEVEL_KEYS.includes(key);
+    // Without its value it stays an option, which is then refused by its name.
+    if (isKey && value !== undefined) rewritten.push(`${key}=${value}`);
+    else if (isKey && i + 1 < rest.length) rewritten.push(`${key}=${rest[++i]}`);
+    else rewritten.push(rest[i]!);
+  }
+  return rewritten;
+}

@@ -1,8 +1,10 @@
 /** The command line as a user meets it: from images to samples, help, Ctrl-C, a machine without adapter. @module */
 
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { readImageHeader } from "../train/image/codec.ts";
+import { NpzReader } from "../train/files/npz.ts";
+import { encodePng, readImageHeader } from "../train/image/codec.ts";
 import { assertUserError, type CommandOutcome, runCommand, startCommand } from "./command.ts";
+import { patternImage } from "./images.ts";
 import { ignoreFiles, readCheckpoint, withWorkspace, type Workspace } from "./tiny_run.ts";
 
 const ignore = ignoreFiles || await navigator.gpu?.requestAdapter() === null ||
@@ -56,12 +58,53 @@ test("the command line trains both stages, samples, reconstructs and evaluates",
   const sheet = `${folder}/sheet.png`;
   const sampled = await runCommand("sample", "--runs", runs, "--per-class", "2", "--out", sheet);
   assertDone(sampled);
-  assertEquals(sampled.stdout, `${sheet}\n`);
+  const settings = `${run}/samples/top_k_0_temp_1.00_top_p_1.0_cfg_2.0/step-00000003.safetensors`;
+  assertEquals(sampled.stdout, `${sheet}\n${settings}\n`);
+  assertEquals(files(`${settings.slice(run.length + 1)}/1`), ["000000.png", "000001.png"]);
   assert(readImageHeader(await Deno.readFile(sheet)).width > 2 * 64);
   const image = `${folder}/moved/train/cats/0.png`;
-  const reconstructed = await runCommand("reconstruct", "--run", run, image);
+  const chunk = "--npz -n 2 --cfg_scale 1.5 --global_seed 7 --num_chunks 2 --batch_size 3".split(
+    " ",
+  );
+  const outdir = `${folder}/out`;
+  for (const index of ["0", "1"]) {
+    const part = ["--run", run, "-o", outdir, "--chunk_idx", index];
+    assertDone(await runCommand("sample", ...chunk, ...part));
+  }
+  const logdir = `${outdir}/samples/top_k_0_temp_1.00_top_p_1.0_cfg_1.5/step-00000003.safetensors`;
+  const combined = await runCommand("combine", "--logdir", logdir);
+  assertDone(combined);
+  assertEquals(combined.stdout, `${logdir}/sample.npz\n`);
+  {
+    using file = await NpzReader.open(`${logdir}/sample.npz`);
+    assertEquals(file.entry("arr_0").shape, [4, 16, 16, 3]);
+  }
+  // Of any size: those of the training are 40 × 30, this one has odd sides.
+  const odd = `${folder}/moved/train/cats/odd.png`;
+  await Deno.writeFile(odd, encodePng(patternImage({ width: 33, height: 21 }, 1)));
+  await Deno.writeTextFile(`${folder}/moved/train/cats/broken.png`, "no image");
+  const [picture, whole] = [image, `${folder}/moved/train`];
+  const reconstructed = await runCommand("reconstruct", "--run", run, picture, whole);
   assertDone(reconstructed);
-  assertEquals(reconstructed.stdout, `${run}/reconstructions.png\n`);
+  assertEquals(reconstructed.stdout, `${run}/reconstructions.png\n${run}/reconstructions\n`);
+  assert(reconstructed.stderr.includes(`warning: Cannot read image ${whole}/cats/broken.png`));
+  assert(/^12 images, \d+\.\d\d dB$/m.test(reconstructed.stderr), reconstructed.stderr);
+  for (const part of ["original", "rec"]) {
+    const header = readImageHeader(
+      await Deno.readFile(`${run}/reconstructions/${part}/cats/odd.png`),
+    );
+    assertEquals([header.width, header.height], [33, 21]);
+  }
+  assertEquals(files("reconstructions/side_by_side/dogs").length, 5);
+  const saved = await runCommand(
+    ...["reconstruct", "--run", run, "--save_dir", outdir, "--version", "v1", "--image_size", "16"],
+    ...["--image_num", "2", whole],
+  );
+  assertDone(saved);
+  const rec = Array.from(Deno.readDirSync(`${outdir}/v1/rec_16/cats`), ({ name }) => name);
+  assertEquals(rec.sort(), ["0.png", "1.png"]);
+  await Deno.remove(odd);
+  await Deno.remove(`${folder}/moved/train/cats/broken.png`);
   assertUserError(
     await runCommand("evaluate", "--runs", runs),
     `Cannot read the image folder ${images}`,
@@ -176,7 +219,7 @@ test("every command without an adapter says so in one line", async () => {
 Deno.test("main() helps with every command", async () => {
   const usage = await runCommand("--help");
   assertEquals([usage.code, usage.stderr], [0, ""]);
-  for (const command of ["train", "sample", "reconstruct", "evaluate"]) {
+  for (const command of ["train", "sample", "reconstruct", "evaluate", "weights", "combine"]) {
     assert(usage.stdout.includes(`\n  ${command} `));
     const help = await runCommand(command, "--help");
     assertEquals([help.code, help.stderr], [0, ""]);

@@ -15,7 +15,7 @@ import {
 import { openSplit } from "../data_module.ts";
 import { toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
-import { writeFileAtomically } from "../files/atomic.ts";
+import { requireFolderOf, writeFileAtomically } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { encodePng, type RgbImage } from "../image/codec.ts";
 import { cropFrom, paddingOf, padInto } from "../image/pad.ts";
@@ -87,6 +87,7 @@ interface Item {
  */
 export async function runReconstruct(command: ReconstructCommand): Promise<number> {
   const { reporter, images } = command;
+  if (command.out !== undefined) await requireFolderOf(command.out);
   const { source, run } = await selectTokenizer(command);
   const home = run?.path ?? ".";
   using ahead = new CompileAhead();

@@ -5,6 +5,7 @@ import type { Gpu } from "../../kernels/gpu.ts";
 import { packForSampling } from "../../models/sampler.ts";
 import { CompileAhead } from "../compile_ahead.ts";
 import { UserError } from "../errors.ts";
+import { requireFolderOf } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { openGpu } from "../open_gpu.ts";
@@ -49,6 +50,7 @@ export interface SampleCommand extends ModelSelection, SamplePreset {
  */
 export async function runSample(command: SampleCommand): Promise<number> {
   const { reporter, perClass, chunk, batchSize } = command;
+  if (command.out !== undefined) await requireFolderOf(command.out);
   const selected = await selectModels(command);
   const home = selected.run?.path ?? ".";
   using ahead = new CompileAhead();

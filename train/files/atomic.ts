@@ -61,6 +61,21 @@ function chunksOf(content: FileContent): Iterable<Uint8Array> | AsyncIterable<Ui
 }
 
 /**
+ * Checks that the folder of a file exists, before the work that makes the file.
+ *
+ * @param path File to be written later.
+ * @throws {UserError} If there is no such folder.
+ */
+export async function requireFolderOf(path: string): Promise<void> {
+  try {
+    const { isDirectory } = await Deno.stat(splitPath(path).folder || ".");
+    if (!isDirectory) throw new Deno.errors.NotADirectory();
+  } catch (cause) {
+    throw fileError(`write ${path}`, cause);
+  }
+}
+
+/**
  * Writes a file under a temporary name in its own folder, flushes it to the disk, then renames it.
  *
  * Chunks are written as they come, so a checkpoint of several gigabytes needs one tensor of memory. If anything

@@ -20,9 +20,8 @@ import { fileError } from "../files/file_error.ts";
 import { encodePng, type RgbImage } from "../image/codec.ts";
 import { cropFrom, paddingOf, padInto } from "../image/pad.ts";
 import { samplesToUnit } from "../image/resize.ts";
-import { unitToTruncatedSamples } from "../image/samples.ts";
+import { sampleDecibels, unitToTruncatedSamples } from "../image/samples.ts";
 import { printResult, type Reporter } from "../log.ts";
-import { peakSignalToNoise } from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
 import { type ModelSelection, selectTokenizer } from "../model_sources.ts";
 import { openTokenizer } from "../open_models.ts";
@@ -229,10 +228,12 @@ async function reconstructPictures(
   const pixels = await tokenizer.forward(x).reconstruction.read();
   return batch.map(({ image }, i) => {
     const own = pixels.subarray(i * size, (i + 1) * size);
-    const cut = cropFrom(own, padding, { width, height });
+    const cut = unitToTruncatedSamples(cropFrom(own, padding, { width, height }));
+    // As in the reference, the image goes the way of its reconstruction.
+    const before = unitToTruncatedSamples(samplesToUnit(image.pixels));
     return {
-      picture: { width, height, pixels: unitToTruncatedSamples(cut) },
-      decibels: peakSignalToNoise(samplesToUnit(image.pixels), cut, 1),
+      picture: { width, height, pixels: cut },
+      decibels: sampleDecibels(before, cut),
     };
   });
 }

@@ -15,3 +15,17 @@ export function unitToTruncatedSamples(values: Float32Array): Uint8Array<ArrayBu
   }
   return samples;
 }
+
+/**
+ * Peak signal-to-noise ratio of two images as the reference measures it: of 8-bit samples, not of what they were cut off from.
+ *
+ * @param image Samples in 0 … 255.
+ * @param other As many.
+ * @returns `10 log10(255² / mean squared difference)` in dB; infinite for equal images.
+ * @see SEED-Voken evaluation_image.py, which takes scikit-image's `peak_signal_noise_ratio`.
+ */
+export function sampleDecibels(image: Uint8Array, other: Uint8Array): number {
+  let squares = 0;
+  for (let i = 0; i < image.length; i++) squares += ((image[i] ?? 0) - (other[i] ?? 0)) ** 2;
+  return 10 * Math.log10((255 ** 2 * image.length) / squares);
+}

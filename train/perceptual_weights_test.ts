@@ -4,7 +4,7 @@ import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/asser
 import { fileURLToPath } from "node:url";
 import { Lpips, VGG16_WIDTHS } from "../models/lpips.ts";
 import { fileShape, toFileLayout } from "../models/weights.ts";
-import { Parameter } from "../nn/tensor.ts";
+import type { Parameter } from "../nn/tensor.ts";
 import { gpuTest } from "../tests/op_case.ts";
 import { ignoreFiles as ignore } from "../tests/tiny_run.ts";
 import { UserError } from "./errors.ts";

@@ -1,12 +1,13 @@
 /** Weights of the perceptual network of stage I: from a file, from the cache of published ones, or random. @module */
 
-import { fileShape, type FileTensor, loadParameters, type LoadReport } from "../models/weights.ts";
+import { fileShape, type FileTensor, loadParameters } from "../models/weights.ts";
 import type { Lpips } from "../models/lpips.ts";
 import { VGG16_WIDTHS } from "../models/lpips.ts";
 import type { TokenizerLossConfig } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
 import { openTensors } from "./files/open_tensors.ts";
 import { readFloat32, type TensorFile } from "./files/tensor_file.ts";
+import { problemsOf, someOf } from "./load_report.ts";
 import { pathOf, requirePretrained, sizeOf } from "./pretrained/store.ts";
 import { PRETRAINED } from "./pretrained/table.ts";
 
@@ -103,15 +104,15 @@ export async function loadLpips(perceptual: Lpips, path: string): Promise<void> 
     using headFile = await openTensors(heads);
     for (const name of headFile.entries.keys()) tensors.set(name, await tensorOf(headFile, name));
   }
+  const report = loadParameters(perceptual, tensors);
   // Constants of the method: torchvision's file has none, and others could only repeat them.
-  const constants = new Set([...wanted.keys()].filter((name) => name.startsWith("scaling_layer.")));
-  const problems = problemsOf(loadParameters(perceptual, tensors), constants);
+  report.missing = report.missing.filter((name) => !name.startsWith("scaling_layer."));
+  const problems = problemsOf(report);
   if (problems.length > 0) {
-    const more = problems.length > 5 ? ` and ${problems.length - 5} more` : "";
     throw new UserError(
       `Cannot load ${path}: expected the tensors of LPIPS with VGG16, found that ${
-        problems.slice(0, 5).join(", ")
-      }${more}`,
+        someOf(problems)
+      }`,
     );
   }
 }
@@ -126,14 +127,4 @@ function sliceName(name: string): string | false {
   const own = name.slice(TORCHVISION_PREFIX.length);
   const slice = SLICE_ENDS.findIndex((end) => Number.parseInt(own) < end);
   return slice >= 0 && `net.slice${slice + 1}.${own}`;
-}
-
-function problemsOf(report: LoadReport, optional: ReadonlySet<string>): string[] {
-  return [
-    ...report.missing.filter((name) => !optional.has(name)).map((name) => `${name} is missing`),
-    ...report.unexpected.map((name) => `${name} is unknown`),
-    ...report.mismatched.map(({ name, expected, found }) =>
-      `${name} has shape [${found}] instead of [${expected}]`
-    ),
-  ];
 }

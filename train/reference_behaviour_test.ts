@@ -2,7 +2,13 @@
 
 import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
-import { TokenizerLearner } from "./tokenizer_learner.ts";
+import { runTest, trainStage } from "../tests/tiny_run.ts";
+import { toFileLayout } from "../models/weights.ts";
+import { openTensors } from "./files/open_tensors.ts";
+import { readFloat32 } from "./files/tensor_file.ts";
+import { openTokenizer } from "./open_models.ts";
+import { RunFolder } from "./run_folder.ts";
+import { averageName, TokenizerLearner } from "./tokenizer_learner.ts";
 
 const CODES = 16;
 
@@ -56,3 +62,18 @@ gpuTest(
     assertNotEquals([...await real.read()], [0]);
   },
 );
+
+runTest("openTokenizer() takes the averaged weights", async (gpu, { runs, tokenizerConfig }) => {
+  const run = `${runs}/run`;
+  assert(await trainStage(gpu, tokenizerConfig, { run, overrides: ["trainer.max_steps=1"] }));
+  const opened = await openTokenizer(gpu, new RunFolder(run).stage("tokenizer"));
+  using tokenizer = opened.tokenizer;
+  using file = await openTensors(opened.checkpoint);
+  for (const [name, parameter] of tokenizer.namedParameters()) {
+    const found = toFileLayout(parameter, Float32Array.from(await parameter.read()));
+    assertEquals(found, await readFloat32(file, averageName(name)), name);
+    if (name.startsWith("encoder.conv_in")) {
+      assertNotEquals(found, await readFloat32(file, name), name);
+    }
+  }
+});

@@ -80,13 +80,14 @@ function missing(files: readonly PretrainedFile[], wanted: number, folder: strin
 async function lineOf(file: PretrainedFile, folder: string): Promise<string> {
   const path = pathOf(file, folder);
   const [bytes, part] = [await sizeOf(path), await sizeOf(`${path}.part`)];
-  const mebibytes = (count: number): string => `${(count / 2 ** 20).toFixed(1)} MiB`;
+  const size = (count: number): string =>
+    count < 2 ** 20 ? `${(count / 1024).toFixed(1)} KiB` : `${(count / 2 ** 20).toFixed(1)} MiB`;
   const state = bytes !== undefined
-    ? mebibytes(bytes)
+    ? size(bytes)
     : part !== undefined
-    ? `${mebibytes(part)} of about ${file.mebibytes}`
+    ? `${size(part)} of about ${file.mebibytes} MiB`
     : "missing";
-  return `${file.name.padEnd(11)} ${state.padStart(20)}  ${path}  ${file.purpose}`;
+  return `${file.name.padEnd(11)} ${state.padStart(24)}  ${path}  ${file.purpose}`;
 }
 
 function progressOf(

@@ -110,7 +110,10 @@ const lossParams = object<TokenizerLossConfig>({
   entropyLossWeight: number({ doc: "Weight of the entropy loss", min: 0, initial: 1 }),
   vggWidth,
   vggWeights: nullable(
-    text({ doc: "File of VGG16's and LPIPS' weights; null draws them from vgg_seed" }),
+    text({
+      doc:
+        "File of VGG16's and LPIPS' weights; null takes the published ones where vgg_width is 1 and they are cached, or else draws them from vgg_seed",
+    }),
   ),
   vggSeed: integer({ doc: "Seed of the random VGG16", min: 0, max: 2 ** 32 - 1, initial: 0 }),
 }, { doc: "Losses of stage I" });

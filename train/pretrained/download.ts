@@ -82,7 +82,7 @@ async function fetchAll(
     const attempt = await request(file, url, part, options).catch((cause) => {
       if (cause instanceof UserError) throw cause;
       if (cause instanceof Refused) throw cannot(file, url, cause.message);
-      return { complete: false, reason: cause instanceof Error ? cause.message : String(cause) };
+      return { complete: false, reason: reasonOf(cause) };
     });
     if (attempt.complete) return requests > 1;
     reason = attempt.reason ?? "the connection was cut";
@@ -90,6 +90,13 @@ async function fetchAll(
     idle = (await sizeOf(part) ?? 0) > before ? 0 : idle + 1;
   }
   throw cannot(file, url, reason);
+}
+
+/** What went wrong with a connection: of a failed fetch the cause tells it. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message } = error.cause instanceof Error ? error.cause : error;
+  return message.replace(/^error sending request for url \(.*?\): /, "");
 }
 
 function cannot(file: PretrainedFile, url: string, reason: string): UserError {

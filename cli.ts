@@ -14,11 +14,12 @@ const COMMANDS: Readonly<
     load: () => import("./cli/train.ts"),
   },
   sample: {
-    summary: "Draw images class by class from the newest run, as one labeled contact sheet (PNG).",
+    summary:
+      "Draw images class by class: PNG files and a labeled sheet, or files for evaluation (--npz).",
     load: () => import("./cli/sample.ts"),
   },
   reconstruct: {
-    summary: "Draw images beside their reconstructions by the newest run's tokenizer (PNG).",
+    summary: "Draw images of any size beside their reconstructions (PNG).",
     load: () => import("./cli/reconstruct.ts"),
   },
   evaluate: {

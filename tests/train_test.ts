@@ -1,6 +1,6 @@
 /** What a trained run leaves: checkpoints, cached tokens, and samples that depend on class and seed alone. @module */
 
-import { assert, assertEquals, assertNotEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertNotEquals, assertRejects } from "@std/assert";
 import type { Gpu } from "../kernels/gpu.ts";
 import { Tape } from "../nn/tape.ts";
 import { asTokenizer, parseConfig, resolveConfig } from "../train/config/mod.ts";

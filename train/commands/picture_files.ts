@@ -1,8 +1,10 @@
 /** Image files that a command line names, at their own size or cut to a square. @module */
 
+import { imagesBelow } from "../data/scan.ts";
 import { UserError } from "../errors.ts";
 import { fileError } from "../files/file_error.ts";
-import { decodeImage, type RgbImage } from "../image/codec.ts";
+import { decodeImageExactly, type RgbImage } from "../image/codec.ts";
+import { LibJpeg } from "../image/libjpeg.ts";
 import { crop, resizeShorterSide } from "../image/resize.ts";
 
 /** An image file. */
@@ -15,7 +17,8 @@ export interface PictureFile {
   readonly named: boolean;
 }
 
-const IMAGE_FILE = /\.(png|jpe?g)$/i;
+/** Decodes JPEG files; it holds nothing but its code and scratch memory. */
+const LIB_JPEG = new LibJpeg();
 
 /**
  * Lists image files: those named, and those in and below named folders.
@@ -45,7 +48,7 @@ export async function listPictures(
       add(path.split(/[/\\]/).at(-1)!, path, true);
       continue;
     }
-    const names = (await walk(path, "")).filter((name) => wanted?.has(name) ?? true);
+    const names = imagesBelow(path).filter((name) => wanted?.has(name) ?? true);
     if (names.length === 0) {
       const what = wanted ? `one of the images of ${subset}` : "a PNG or JPEG file";
       throw new UserError(`Cannot read the images of ${path}: expected ${what}, found none`);
@@ -68,7 +71,7 @@ export async function readPicture(path: string, size: number | undefined): Promi
     throw fileError(`read image ${path}`, cause);
   });
   try {
-    const image = decodeImage(bytes);
+    const image = await decodeImageExactly(bytes, LIB_JPEG);
     return size === undefined ? image : crop(resizeShorterSide(image, size), size);
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause);
@@ -85,23 +88,6 @@ async function isFolder(path: string): Promise<boolean> {
   } catch (cause) {
     throw fileError(`read image ${path}`, cause);
   }
-}
-
-/** Names of the images in a folder and below; hidden ones are passed over, links to folders not followed. */
-async function walk(folder: string, prefix: string): Promise<string[]> {
-  const names: string[] = [];
-  try {
-    for await (const entry of Deno.readDir(`${folder}/${prefix}`)) {
-      if (entry.name.startsWith(".")) continue;
-      const name = prefix + entry.name;
-      if (entry.isDirectory) names.push(...await walk(folder, `${name}/`));
-      else if (IMAGE_FILE.test(entry.name)) names.push(name);
-    }
-  } catch (cause) {
-    if (cause instanceof UserError) throw cause;
-    throw fileError(`read the images of ${folder}`, cause);
-  }
-  return names;
 }
 
 async function readLines(path: string): Promise<Set<string>> {

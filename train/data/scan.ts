@@ -130,6 +130,20 @@ function* walk(root: string, relative: string, { ancestors, folders }: Walk): Ge
   }
 }
 
+/**
+ * Lists every image in a folder and below.
+ *
+ * @param folder Path of the folder.
+ * @returns Paths relative to it, with "/" between their parts, those of each folder ordered by name.
+ * @throws {UserError} If a folder cannot be read.
+ */
+export function imagesBelow(folder: string): string[] {
+  return listFolder(folder).flatMap(({ name, isFolder }) => {
+    if (isFolder) return [...walk(folder, name, { ancestors: new Set(), folders: [] })];
+    return IMAGE_FILE.test(name) ? [name] : [];
+  });
+}
+
 /** An entry of a folder. */
 export interface FolderEntry {
   /** Its name. */

@@ -79,8 +79,11 @@ const GPU_THREADS = 64;
 const TEXEL_BYTES = 16;
 /** Rows that are copied between buffers and textures are multiples of this many bytes. */
 const TEXTURE_ROW_BYTES = 256;
-/** Invocations from which a software adapter, too, has workgroups for every core at the size of a GPU's; each of them costs time. */
-const MANY_INVOCATIONS = 4096;
+/**
+ * The same where a dispatch is given in invocations: a workgroup costs a software adapter time, and few large ones leave cores idle.
+ * One size for all dispatches, as each size is a pipeline to compile.
+ */
+const SOFTWARE_MANY = 32;
 
 /**
  * A GPU (or software adapter) opened for compute.
@@ -492,7 +495,7 @@ export class Gpu implements Disposable {
   }
 
   #threadsFor({ threads = 0 }: RunOptions): number {
-    return threads >= MANY_INVOCATIONS ? GPU_THREADS : this.threads;
+    return threads > 0 && this.adapter.software ? SOFTWARE_MANY : this.threads;
   }
 
   #fail(detail: string): void {

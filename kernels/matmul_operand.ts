@@ -1,13 +1,6 @@
 /** How the lanes of a register tile read an operand: each for itself, or together, each a part that is dealt out to all. @module */
 
-import {
-  addressedRows,
-  type Addressing,
-  COMPONENTS,
-  loaded,
-  type ProductForm,
-  range,
-} from "./matmul_form.ts";
+import { addressedRows, type Addressing, loaded, type ProductForm, range } from "./matmul_form.ts";
 import type { Tile } from "./matmul_tile.ts";
 
 /** An operand in the text of a register tile. */
@@ -20,8 +13,16 @@ export interface LaneOperand {
   prepared: number[];
   /** Statements that load what `steps` inner steps from `k` on need. With `tail`, steps past `count` may be among them. */
   loads: (steps: number, tail: boolean) => string[];
-  /** Number `i` (row of A, column of B) at inner step `k + kk`: WGSL. */
-  number: (i: number, kk: number) => string;
+  /** Where number `i` (row of A, column of B) at inner step `k + kk` is. */
+  number: (i: number, kk: number) => LaneNumber;
+}
+
+/** A number in the registers of a lane. */
+export interface LaneNumber {
+  /** WGSL of the number, or of the vector that holds it. */
+  value: string;
+  /** Which of the four; undefined where the value is no vector. */
+  component: number | undefined;
 }
 
 /** What both ways of reading have in common. */
@@ -118,8 +119,8 @@ export function ownOperand(
         })
       ),
     number: (i, kk) => {
-      const component = vector ? `.${COMPONENTS[inner ? kk & 3 : i & 3]}` : "";
-      return `${name}${i - i % acrossUnit}_${Math.floor(kk / alongUnit)}${component}`;
+      const component = vector ? (inner ? kk & 3 : i & 3) : undefined;
+      return { value: `${name}${i - i % acrossUnit}_${Math.floor(kk / alongUnit)}`, component };
     },
   };
 }
@@ -175,9 +176,9 @@ export function dealtOperand(
     number: (i, kk) => {
       const [x, y] = [i % across, kk % along];
       const lane = Math.floor(y / alongUnit) * acrossLanes + Math.floor(x / acrossUnit);
-      const component = vector ? `.${COMPONENTS[inner ? y & 3 : x & 3]}` : "";
+      const component = vector ? (inner ? y & 3 : x & 3) : undefined;
       const part = `${name}${Math.floor(i / across)}_${Math.floor(kk / along)}`;
-      return `subgroupBroadcast(${part}${component}, ${lane}u)`;
+      return { value: `subgroupBroadcast(${part}, ${lane}u)`, component };
     },
   };
 }

@@ -41,50 +41,69 @@ export function registerBody(
   const dot = tile.family === "dot";
   const first = dot ? `laneX * ${steps}u` : "0u";
   return [
-    declareAccumulators(tile, form),
+    declareAccumulators(tile),
     ...a.before,
     ...b.before,
     addressing.open(a.prepared),
     `for (var k = ${first}; k < count; k += ${dot ? tile.lanesX * steps : steps}u) {`,
     ...a.loads(steps, tail),
     ...b.loads(steps, tail),
-    ...multiplyAdds(tile, form, { a, b, steps }),
+    ...multiplyAdds(tile, { a, b, steps }),
     "}",
     addressing.close,
-    ...(dot ? sharedSums(tile, form) : []),
+    ...(dot ? sharedSums(tile) : []),
   ].join("\n");
 }
 
 /** Blocks of rows × columns, each over all steps, so that a block's sums are loaded and stored once. */
 function multiplyAdds(
   tile: Tile,
-  form: ProductForm,
   { a, b, steps }: { a: LaneOperand; b: LaneOperand; steps: number },
 ): string[] {
-  const vector = vectorAccumulators(tile, form);
   const lines: string[] = [];
-  // A number that is dealt out is named, for it serves many products.
-  const name = (operand: "a" | "b", i: number, kk: number): string =>
-    tile.broadcast === operand ? `${operand}n${i}_${kk}` : (operand === "a" ? a : b).number(i, kk);
+  const vector = vectorAccumulators(tile);
+  // What is dealt out is named, for it serves many products.
+  const names = new Map<string, string>();
+  const name = (value: string): string => names.get(value) ?? value;
+  const number = (operand: LaneOperand, i: number, kk: number): string => {
+    const { value, component } = operand.number(i, kk);
+    return component === undefined ? name(value) : `${name(value)}.${COMPONENTS[component]}`;
+  };
   const deal = (operand: LaneOperand, block: number[]): void => {
     for (const kk of range(steps)) {
       for (const i of block) {
-        lines.push(`let ${tile.broadcast}n${i}_${kk} = ${operand.number(i, kk)};`);
+        const { value } = operand.number(i, kk);
+        if (names.has(value)) continue;
+        const dealt = `${tile.broadcast}n${names.size}`;
+        lines.push(`let ${dealt} = ${value};`);
+        names.set(value, dealt);
       }
+    }
+  };
+  const fours = new Map<string, string>();
+  const gather = (columns: number[]): void => {
+    for (const kk of range(steps)) {
+      const numbers = columns.map((j) => b.number(j, kk));
+      const whole = numbers.every(({ value, component }, j) =>
+        value === numbers[0]!.value && component === j
+      );
+      const four = whole ? name(numbers[0]!.value) : `b${columns[0]}at${kk}`;
+      if (!whole) {
+        lines.push(`let ${four} = vec4f(${columns.map((j) => number(b, j, kk)).join(", ")});`);
+      }
+      fours.set(`${columns[0]} ${kk}`, four);
     }
   };
   const multiply = (rows: number[], columns: number[]): void => {
     for (const kk of range(steps)) {
       for (const i of rows) {
+        const left = number(a, i, kk);
         if (vector) {
-          const [j] = columns as [number];
-          const four = b.number(j, kk).replace(/\.x$/, "");
-          lines.push(
-            `c${i}_${j >> 2} = fma(vec4f(${name("a", i, kk)}), ${four}, c${i}_${j >> 2});`,
-          );
+          const sum = `c${i}_${columns[0]! >> 2}`;
+          lines.push(`${sum} = fma(vec4f(${left}), ${fours.get(`${columns[0]} ${kk}`)}, ${sum});`);
         } else {
           for (const j of columns) {
-            lines.push(`c${i}_${j} = fma(${name("a", i, kk)}, ${name("b", j, kk)}, c${i}_${j});`);
+            lines.push(`c${i}_${j} = fma(${left}, ${number(b, j, kk)}, c${i}_${j});`);
           }
         }
       }
@@ -95,9 +114,11 @@ function multiplyAdds(
   if (tile.broadcast === "b") {
     for (const columns of columnBlocks) {
       deal(b, columns);
+      if (vector) gather(columns);
       for (const rows of rowBlocks) multiply(rows, columns);
     }
   } else {
+    if (vector) columnBlocks.forEach(gather);
     for (const rows of rowBlocks) {
       if (tile.broadcast === "a") deal(a, rows);
       for (const columns of columnBlocks) multiply(rows, columns);
@@ -123,8 +144,8 @@ export function dotMemory({ lanesX, lanesY }: Tile): string {
 }
 
 /** Adds up what the lanes that share a sum have. */
-function sharedSums(tile: Tile, form: ProductForm): string[] {
-  const vector = vectorAccumulators(tile, form);
+function sharedSums(tile: Tile): string[] {
+  const vector = vectorAccumulators(tile);
   const sums = range(tile.rows).flatMap((i) =>
     range(tile.columns).map((j) => vector ? `c${i}_${j >> 2}.${COMPONENTS[j & 3]}` : `c${i}_${j}`)
   );

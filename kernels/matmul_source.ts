@@ -59,7 +59,7 @@ ${family === "dot" ? "if (laneX > 0u) { return; }\n" : ""}${storeSource(tile, fo
 function storeSource(tile: Tile, form: ProductForm, addressing: Addressing): string {
   const { rows, columns } = tile;
   const { cVector, cHalf, bias } = form;
-  const vector = vectorAccumulators(tile, form);
+  const vector = vectorAccumulators(tile);
   const lines: string[] = [addressing.storeRows("row", rows)];
   if (bias) {
     for (const j of range(columns)) {

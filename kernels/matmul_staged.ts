@@ -46,7 +46,7 @@ export function stagedBody(tile: Tile, form: ProductForm, addressing: Addressing
   const bPatches = patchesOf("b", bGroups, threads, form.bAlong === "inner");
   const aInner = form.aAlong === "inner";
   const bInner = form.bAlong === "inner";
-  const lines = [declareAccumulators(tile, form)];
+  const lines = [declareAccumulators(tile)];
   const offsets = addressedRows(form, 4);
   for (const patch of aPatches) {
     lines.push(

@@ -77,6 +77,7 @@ export class Recorder implements Disposable {
   #recorded = 0;
   #limit = FIRST_SUBMIT;
   #held = false;
+  #compiling = false;
   #idleSince: number | undefined;
   readonly #stats = { dispatches: 0, submits: 0, copiedBytes: 0, idleMs: 0 };
 
@@ -99,6 +100,7 @@ export class Recorder implements Disposable {
       uniform: this.#uniform,
       onPipeline: (description) => {
         if (options.onPipeline?.(description)) this.#held = true;
+        this.#compiling = true;
       },
     });
   }
@@ -192,7 +194,10 @@ export class Recorder implements Disposable {
     this.#profiler?.submitted();
     this.#recorded = 0;
     this.#held = false;
-    this.#limit = Math.min(2 * this.#limit, this.#profiler ? MOST_PROFILED : LARGEST_SUBMIT);
+    // While pipelines are made, which takes longer than recording, small submits let the device work meanwhile.
+    if (!this.#compiling) this.#limit *= 2;
+    this.#limit = Math.min(this.#limit, this.#profiler ? MOST_PROFILED : LARGEST_SUBMIT);
+    this.#compiling = false;
     this.#stats.submits++;
   }
 

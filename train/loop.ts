@@ -149,6 +149,8 @@ export async function runLoop(stage: TrainingStage, options: LoopOptions): Promi
     pending = { ...submitted, step: done };
     done++;
     const last = done === totalSteps;
+    // The first step is over when it is done, not when the second one is.
+    if (announce) await finishPending();
     if (options.onStep) {
       await finishPending();
       await options.onStep();

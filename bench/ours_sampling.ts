@@ -1,7 +1,7 @@
 /** The published transformer of size B, which draws one image with guidance, by the engine. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { generateTokens, packForSampling } from "../models/sampler.ts";
+import { generateTokens } from "../models/sampler.ts";
 import { TokenPredictor } from "../models/token_predictor.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
@@ -46,8 +46,6 @@ export async function openSampling(gpu: Gpu, folder: string | undefined): Promis
   }
   if (folder !== undefined) await saveCheckpoint(modelFile(folder, "sample GPT-B"), entries, {});
   const { label, guidance } = SAMPLING;
-  // As `sample` does.
-  packForSampling(transformer, { images: 1, guidance });
   return {
     run: async (repetitions) => {
       for (let seed = 0; seed < repetitions; seed++) {

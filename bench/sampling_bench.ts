@@ -7,7 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import { cpuUsage } from "node:process";
 import { Gpu } from "../kernels/gpu.ts";
-import { generateTokens, packForSampling } from "../models/sampler.ts";
+import { generateTokens } from "../models/sampler.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { measureReadBandwidth } from "./read_bandwidth.ts";
@@ -133,7 +133,6 @@ async function bench(
       blockSize: TOKENS,
     });
     transformer.convertMatrices(precision);
-    packForSampling(transformer, { images: 1, guidance: 2 });
     gpu.trim();
     const sample = (): Promise<Measured> =>
       measure(() =>

@@ -2,7 +2,7 @@
 
 import common from "./common.wgsl" with { type: "text" };
 import source from "./gemv.wgsl" with { type: "text" };
-import { GEMV_LANES, gemvKernel } from "./gemv_source.ts";
+import { GEMV_LANES, type GemvForm, gemvKernel } from "./gemv_source.ts";
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
@@ -17,12 +17,16 @@ const ROWS_EACH = 4;
 const MOST_KEPT = 64;
 /** Outputs that a workgroup of a software adapter walks over: x is loaded once for them. */
 const OUTPUTS_EACH = 128;
+/** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
+const MOST_WINDOWS = 8;
+/** Workgroups that share the outputs of a window. */
+const WINDOW_PARTS = 4;
 
 /** Options of {@linkcode gemv}. */
 export interface GemvOptions {
   /** (rows, inputs), f32. */
   x: Slice;
-  /** (outputs, inputs), f32 or f16; in a texture only for the variant `registers`, which then takes any number of rows. */
+  /** (outputs, inputs), f32 or f16. */
   weight: Slice;
   /** (outputs), f32. */
   bias?: Slice | undefined;
@@ -35,10 +39,11 @@ export interface GemvOptions {
   /** Columns of the result. */
   outputs: number;
   /**
-   * `registers`: lanes keep the rows in registers and leave a sum each, without workgroup memory (software adapters); `workgroup`: the
-   * lanes of a workgroup add up one output (GPUs). Default: by adapter.
+   * `windows` and `registers`: lanes keep the rows in registers and leave a sum each, without workgroup memory (software adapters), and
+   * weights are bound as many uniform buffers or as one storage buffer; `workgroup`: the lanes of a workgroup add up one output (GPUs).
+   * Default: by adapter, and `windows` where the weights can be bound so.
    */
-  variant?: "registers" | "workgroup";
+  variant?: "windows" | "registers" | "workgroup";
 }
 
 /**
@@ -50,31 +55,15 @@ export interface GemvOptions {
  */
 export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
   const { x, weight, bias, y, rows, inputs, outputs } = options;
-  return rows >= 1 && (rows <= MOST_GEMV_ROWS || weight.texture !== undefined) && outputs >= 1 &&
-    dividesForGemv(gpu, weight, inputs, options.variant) &&
+  const vectors = variantFor(gpu, options) === "workgroup"
+    ? 4
+    : GEMV_LANES * 16 / elementBytes(weight);
+  return rows >= 1 && rows <= MOST_GEMV_ROWS && outputs >= 1 && inputs % vectors === 0 &&
     !x.half && !y.half && !bias?.half &&
     Math.max(x.bytes, y.bytes, bias?.bytes ?? 0) <= gpu.maxBindingBytes &&
     [x, y, ...bias ? [bias] : []].every(({ offsetBytes }) =>
       offsetBytes % gpu.offsetAlignment === 0
     );
-}
-
-/**
- * Tells whether inputs divide evenly among the lanes of {@linkcode gemv}.
- *
- * @param gpu The device.
- * @param weight The weights: their type decides how many a lane loads at once.
- * @param inputs Length of the sums.
- * @param variant As in {@linkcode GemvOptions}.
- * @returns Whether they do.
- */
-export function dividesForGemv(
-  gpu: Gpu,
-  weight: Slice,
-  inputs: number,
-  variant: GemvOptions["variant"] = variantFor(gpu),
-): boolean {
-  return inputs % (variant === "registers" ? GEMV_LANES * 16 / elementBytes(weight) : 4) === 0;
 }
 
 /**
@@ -85,12 +74,13 @@ export function dividesForGemv(
  * @throws {GpuMemoryError} If not even a few outputs' weights can be bound.
  */
 export function gemv(gpu: Gpu, options: GemvOptions): void {
-  const { weight, rows, inputs, outputs, variant = variantFor(gpu) } = options;
-  const launch = variant === "registers" ? inRegisters : inWorkgroups;
+  const { weight, rows, inputs, outputs } = options;
+  const variant = variantFor(gpu, options);
+  const launch = { windows: inWindows, registers: inRegisters, workgroup: inWorkgroups }[variant];
   for (let first = 0; first < rows; first += ROWS_EACH) {
     const count = Math.min(ROWS_EACH, rows - first);
     const rowBytes = [
-      elementBytes(weight) * inputs,
+      ...variant === "windows" ? [] : [elementBytes(weight) * inputs],
       4 * sumsOfRows(count) * inputs / laneLength(options),
     ];
     const ranges = splitRows(gpu, outputs, { rowBytes, operation: "gemv.multiply" });
@@ -98,8 +88,26 @@ export function gemv(gpu: Gpu, options: GemvOptions): void {
   }
 }
 
-function variantFor(gpu: Gpu): "registers" | "workgroup" {
-  return gpu.adapter.software ? "registers" : "workgroup";
+function variantFor(
+  gpu: Gpu,
+  { variant, weight, inputs }: GemvOptions,
+): NonNullable<GemvOptions["variant"]> {
+  if (variant) return variant;
+  if (!gpu.adapter.software) return "workgroup";
+  return fitsWindows(gpu, weight, inputs) ? "windows" : "registers";
+}
+
+/** Bytes of the largest uniform binding. */
+function windowBytes({ limits, maxBindingBytes }: Gpu): number {
+  return Math.min(limits.maxUniformBufferBindingSize, maxBindingBytes);
+}
+
+/** Whether every row of weights may begin a uniform binding. */
+function fitsWindows(gpu: Gpu, weight: Slice, inputs: number): boolean {
+  const rowBytes = elementBytes(weight) * inputs;
+  const { minUniformBufferOffsetAlignment } = gpu.limits;
+  return rowBytes <= windowBytes(gpu) && rowBytes % minUniformBufferOffsetAlignment === 0 &&
+    weight.offsetBytes % minUniformBufferOffsetAlignment === 0;
 }
 
 /** Numbers that a lane leaves for an output: vectors have 1, 2 or 4. */
@@ -107,7 +115,7 @@ function sumsOfRows(rows: number): 1 | 2 | 4 {
   return rows === 1 ? 1 : rows === 2 ? 2 : 4;
 }
 
-/** Consecutive inputs of a lane: the most that divide the inputs evenly, in whole loads; whatever the rows, so that sums are the same. */
+/** Inputs of a lane: the most that divide the inputs evenly, in whole loads; whatever the rows, so that sums are the same. */
 function laneLength({ inputs, weight }: GemvOptions): number {
   const unit = 16 / elementBytes(weight);
   const units = inputs / GEMV_LANES / unit;
@@ -125,27 +133,77 @@ interface GemvPart {
 }
 
 function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): void {
+  const { weight, inputs } = options;
+  const bound = sliceRows(weight, range, elementBytes(weight) * inputs);
+  withSums(gpu, options, { rows, range }, (form, { buffers, params, slices }) => {
+    gpu.run(gemvKernel(form), "multiply", {
+      // The kernel reads 16-bit weights as words of two.
+      buffers: { ...buffers, weight: { ...bound, half: false } },
+      params: { ...params, first_window: 0, outputs_each: OUTPUTS_EACH },
+      workgroups: [Math.ceil(range.count / OUTPUTS_EACH), slices],
+    });
+  });
+}
+
+/**
+ * A software adapter gathers from uniform buffers with one instruction for all lanes, and from storage buffers lane by lane. Uniform
+ * bindings are small, so a dispatch has many of them.
+ */
+function inWindows(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): void {
+  const { weight, inputs } = options;
+  const rowBytes = elementBytes(weight) * inputs;
+  const outputs = Math.min(Math.floor(windowBytes(gpu) / rowBytes), range.count);
+  const total = Math.ceil(range.count / outputs);
+  const count = Math.min(total, MOST_WINDOWS, gpu.limits.maxUniformBuffersPerShaderStage - 1);
+  const outputsEach = Math.ceil(outputs / WINDOW_PARTS);
+  withSums(gpu, options, { rows, range }, (form, { buffers, params, slices }) => {
+    const kernel = gemvKernel({ ...form, windows: { count, outputs, inputs } });
+    for (let first = 0; first < total; first += count) {
+      const windows = Array.from({ length: count }, (_, w): [string, Slice] => {
+        const start = range.start + Math.min((first + w) * outputs, range.count - outputs);
+        const bound = sliceRows(weight, { start, count: outputs }, rowBytes);
+        return [`weight${w}`, { ...bound, half: false }];
+      });
+      gpu.run(kernel, "multiply", {
+        buffers: { ...buffers, ...Object.fromEntries(windows) },
+        params: { ...params, first_window: first, outputs_each: outputsEach },
+        workgroups: [Math.ceil(outputs / outputsEach), slices],
+      });
+    }
+  });
+}
+
+/** What both ways of binding the weights have in common. */
+interface LaneSums {
+  buffers: Record<"x" | "sums", Slice>;
+  params: Record<string, number>;
+  /** Parts of the inputs, by workgroups of their own. */
+  slices: number;
+}
+
+/** Lets `multiply` leave the sums of lanes, and adds them up. */
+function withSums(
+  gpu: Gpu,
+  options: GemvOptions,
+  { rows, range }: GemvPart,
+  multiply: (form: GemvForm, sums: LaneSums) => void,
+): void {
   const { x, weight, inputs } = options;
-  const form = sumsOfRows(rows.count);
+  const count = sumsOfRows(rows.count);
   const length = laneLength(options);
   const slices = inputs / length / GEMV_LANES;
   const shares = slices * GEMV_LANES;
-  const sums = gpu.acquire(4 * form * shares * range.count, "partial sums of a product");
-  // The kernel reads 16-bit weights as words of two.
-  const { half = false, texture } = weight;
-  const bound = texture ? weight : sliceRows(weight, range, elementBytes(weight) * inputs);
-  gpu.run(gemvKernel({ rows: form, length, half, texels: texture !== undefined }), "multiply", {
-    buffers: { weight: { ...bound, half: false }, x, sums },
+  const sums = gpu.acquire(4 * count * shares * range.count, "partial sums of a product");
+  multiply({ rows: count, length, half: weight.half ?? false }, {
+    buffers: { x, sums },
     params: {
       first_row: rows.start,
       last_row: rows.start + rows.count - 1,
       inputs,
-      first_output: range.start,
       outputs: range.count,
       slices,
-      outputs_each: OUTPUTS_EACH,
     },
-    workgroups: [Math.ceil(range.count / OUTPUTS_EACH), slices],
+    slices,
   });
   finish(gpu, "add", options, { rows, range, operand: { sums }, shares });
   gpu.release(sums);

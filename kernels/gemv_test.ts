@@ -22,6 +22,8 @@ const SIZES: Sizes[] = [
   { rows: 7, inputs: 64, outputs: 9 },
 ];
 
+const VARIANTS = ["windows", "registers", "workgroup"] as const;
+
 interface Data {
   x: Float32Array;
   weight: Float32Array;
@@ -60,20 +62,19 @@ async function product(
   gpu: Gpu,
   sizes: Sizes,
   data: Data,
-  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean; texels?: boolean },
+  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean },
 ): Promise<Float32Array> {
   const upload = (values: Float32Array | Float16Array): Slice => {
     const slice = gpu.acquire(values.byteLength);
     gpu.upload(slice, values);
     return slice;
   };
-  const { half, biased, variant, texels = false } = options;
+  const { half, biased, variant } = options;
   const x = upload(data.x);
-  let weight: Slice = {
+  const weight: Slice = {
     ...upload(half ? Float16Array.from(data.weight) : data.weight),
     half,
   };
-  if (texels) weight = gpu.moveToTexels(weight, sizes.outputs);
   const bias = upload(data.bias);
   const y = upload(new Float32Array(sizes.rows * sizes.outputs).fill(NaN));
   const operands = {
@@ -91,7 +92,7 @@ async function product(
   return new Float32Array(bytes!);
 }
 
-for (const variant of ["registers", "workgroup"] as const) {
+for (const variant of VARIANTS) {
   for (const half of [false, true]) {
     gpuTest(
       `gemv() in ${variant} with weights in ${half ? "f16" : "f32"}: equals the reference`,
@@ -114,7 +115,7 @@ for (const variant of ["registers", "workgroup"] as const) {
   }
 }
 
-for (const variant of ["registers", "workgroup"] as const) {
+for (const variant of VARIANTS) {
   gpuTest(
     `gemv() in ${variant}: a row's product does not depend on the other rows`,
     async (gpu) => {
@@ -126,28 +127,6 @@ for (const variant of ["registers", "workgroup"] as const) {
         const few = { ...data, x: data.x.slice(0, rows * sizes.inputs) };
         const y = await product(gpu, { ...sizes, rows }, few, options);
         assertEquals(y, together.slice(0, rows * sizes.outputs));
-      }
-    },
-  );
-}
-
-for (const half of [false, true]) {
-  gpuTest(
-    `gemv() with ${half ? "f16" : "f32"} weights in a texture: equals that of a buffer`,
-    async (gpu) => {
-      if (half && !gpu.features.has("shader-f16")) return;
-      using limited = await Gpu.open({ maxBindingBytes: 2 ** 14 });
-      const options = { variant: "registers", half, biased: true } as const;
-      for (const sizes of [...SIZES, { rows: 9, inputs: 256, outputs: 131 }]) {
-        if (sizes.inputs * (half ? 2 : 4) % 256 !== 0) continue;
-        const data = dataOf(sizes);
-        const y = await product(gpu, sizes, data, { ...options, texels: true });
-        const expected = reference(sizes, data, true);
-        assertClose(y, expected, REDUCTION, JSON.stringify(sizes));
-        if (sizes.inputs > 1000) continue;
-        const parts = await product(limited, sizes, data, { ...options, texels: true });
-        assertEquals(parts, y);
-        if (sizes.rows <= 8) assertEquals(await product(gpu, sizes, data, options), y);
       }
     },
   );
@@ -166,7 +145,7 @@ gpuTest(
     data.weight.set([65504, -65504, 2 ** -24, -(2 ** -24), 0, 1, -1, 6.1e-5]);
     data.weight.set([Infinity], 64);
     const expected = reference(sizes, data, false);
-    for (const variant of ["registers", "workgroup"] as const) {
+    for (const variant of VARIANTS) {
       const y = await product(gpu, sizes, data, { variant, half: true, biased: false });
       assertEquals([y[1], y[4]], [Infinity, Infinity]);
       assertClose(
@@ -186,6 +165,5 @@ gpuTest("servesGemv() leaves many rows, odd inputs and f16 rows to tiles", (gpu)
   assertEquals(servesGemv(gpu, { ...operands, rows: 9 }), false);
   assertEquals(servesGemv(gpu, { ...operands, inputs: 66 }), false);
   assertEquals(servesGemv(gpu, { ...operands, x: { ...slice, half: true } }), false);
-  assertEquals([gpu.fitsTexels(slice, 16), gpu.fitsTexels(slice, 512)], [true, false]);
   gpu.release(slice);
 });

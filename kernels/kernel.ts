@@ -12,8 +12,8 @@ export interface KernelBinding {
   writable: boolean;
   /** Width of the elements: always 32 bits, always 16, or (declared over `Stored`) either, the same in all such bindings. */
   width: "full" | "half" | "either";
-  /** Type of the numbers, where it is a texture instead of a buffer. */
-  texels?: "f32" | "u32";
+  /** Whether it is a uniform buffer, which software adapters load faster from. Default: a storage buffer. */
+  uniform?: boolean;
 }
 
 /** One scalar field of `struct Params`. */
@@ -137,11 +137,11 @@ function readKernel(name: string, source: string, half: Kernel | undefined): Ker
   }
   for (
     const match of text.matchAll(
-      /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_2d<(f32|u32)>/g,
+      /@group\(0\)\s*@binding\((\d+)\)\s*var<uniform>\s*(\w+)\s*:\s*array</g,
     )
   ) {
-    const texels = match[3] === "u32" ? "u32" : "f32";
-    bindings.set(match[2]!, { binding: Number(match[1]), writable: false, width: "full", texels });
+    const binding = Number(match[1]);
+    bindings.set(match[2]!, { binding, writable: false, width: "full", uniform: true });
   }
   const uniform = /@group\(0\)\s*@binding\((\d+)\)\s*var<uniform>\s*params\s*:\s*Params\b/.exec(
     text,

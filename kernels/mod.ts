@@ -40,7 +40,7 @@ export * from "./conv2d.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
 export * from "./finite.ts";
-export { dividesForGemv, gemv, type GemvOptions, MOST_GEMV_ROWS, servesGemv } from "./gemv.ts";
+export { gemv, type GemvOptions, MOST_GEMV_ROWS, servesGemv } from "./gemv.ts";
 export * from "./group_norm.ts";
 export * from "./head_loss.ts";
 export * from "./kv_cache.ts";

@@ -93,18 +93,6 @@ export class BufferPool {
   }
 
   /**
-   * Counts memory that lies outside the pool, such as a texture's, as live.
-   *
-   * @param bytes Bytes that are taken or, if negative, given back.
-   * @throws {GpuMemoryError} If they pass the budget even after all pooled buffers are destroyed.
-   */
-  count(bytes: number): void {
-    if (bytes > 0) this.#makeRoom(bytes, "a texture");
-    this.#liveBytes += bytes;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
-  }
-
-  /**
    * Destroys pooled buffers until at most `keepBytes` of them are left.
    *
    * @param keepBytes Pooled bytes to keep.
@@ -171,7 +159,8 @@ export class BufferPool {
     return this.#device.createBuffer({
       label: purpose,
       size,
-      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+      usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST |
+        GPUBufferUsage.UNIFORM,
     });
   }
 

@@ -1,6 +1,5 @@
 /** Sampling of images as tokens: all on the GPU, many tokens a submit, read back once at the end. @module */
 
-import { MOST_GEMV_ROWS } from "../kernels/gemv.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { reshape } from "../nn/math.ts";
 import { type FilterSettings, guideLogits, sampleTokens, seedWords } from "../nn/sampling.ts";
@@ -103,21 +102,6 @@ export async function drawTokens(
   }
   tape.gpu.flush();
   return tokens;
-}
-
-/**
- * Moves a transformer's weights to where sampling loads them fastest, if its batches are small; for good, see
- * `Module.packForDecoding`.
- *
- * @param transformer The model.
- * @param options Images at once, and guidance as in {@linkcode GenerateOptions}.
- */
-export function packForSampling(
-  transformer: Transformer,
-  options: { images: number; guidance: number },
-): void {
-  const sequences = options.images * (options.guidance > 1 ? 2 : 1);
-  if (sequences <= MOST_GEMV_ROWS) transformer.packForDecoding();
 }
 
 /** Submits recorded tokens, many at once, and keeps few submits in flight. */

@@ -1,7 +1,7 @@
 /** The affine map of the last axis, and the module that owns its weight. @module */
 
 import { biasGradient } from "../kernels/bias_gradient.ts";
-import { dividesForGemv, gemv, servesGemv } from "../kernels/gemv.ts";
+import { gemv, servesGemv } from "../kernels/gemv.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { type Initializer, Module, type ModuleContext } from "./module.ts";
 import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
@@ -139,13 +139,6 @@ export class Linear extends Module implements LinearAffine {
     const { initializer = uniform, biasInitializer = uniform } = options;
     this.weight = this.register("weight", context.parameter([outputs, inputs], initializer));
     if (bias) this.bias = this.register("bias", context.parameter([outputs], biasInitializer));
-  }
-
-  /** Moves the weight to where products of few rows load it fastest, if they serve its size. */
-  override packForDecoding(): void {
-    if (dividesForGemv(this.weight.gpu, this.weight.storage, this.weight.shape[1]!)) {
-      this.weight.moveToTexels();
-    }
   }
 
   /**

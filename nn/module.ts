@@ -181,16 +181,6 @@ export class Module implements Disposable {
     }
   }
 
-  /**
-   * Moves the weights of linear maps to where products of few rows load them fastest. For decoding: they can not be read back, trained
-   * or applied to many rows any more.
-   */
-  packForDecoding(): void {
-    for (const child of this.#children.values()) {
-      if (child instanceof Module) child.packForDecoding();
-    }
-  }
-
   /** Gives every parameter's buffer back. */
   [Symbol.dispose](): void {
     for (const child of this.#children.values()) child[Symbol.dispose]();

@@ -277,17 +277,6 @@ export class Parameter implements Operand, Disposable {
   }
 
   /**
-   * Moves a matrix into a texture, where the adapter computes on the CPU, which loads it faster from there, if it fits and the buffer is
-   * the parameter's own. Then only products of few rows (`gemv`) take it.
-   */
-  moveToTexels(): void {
-    const { gpu, storage, shape } = this;
-    if (!gpu.adapter.software || !this.#owned || shape.length !== 2) return;
-    if (!gpu.fitsTexels(storage, shape[0]!)) return;
-    this.#storage = gpu.moveToTexels(storage, shape[0]!);
-  }
-
-  /**
    * Reads all elements, in the engine's order of axes.
    *
    * @returns A copy.

@@ -194,6 +194,18 @@ Deno.test({
 });
 
 Deno.test({
+  name: "runLoop() tells about the first step before it submits the second",
+  ignore: ignoreFiles,
+  fn: () =>
+    inFolder(async (run) => {
+      const stage = new CountingStage((step) => Promise.resolve({ loss: step }));
+      let before: readonly string[] = [];
+      await run(stage, { totalSteps: 3, onFirstStep: () => before = [...stage.calls] });
+      assertEquals(before, ["step 0"]);
+    }),
+});
+
+Deno.test({
   name: "runLoop() throws the first failure though the next step fails as well",
   ignore: ignoreFiles,
   fn: () =>

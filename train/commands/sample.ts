@@ -2,7 +2,6 @@
 
 import { basename, join } from "node:path";
 import type { Gpu } from "../../kernels/gpu.ts";
-import { packForSampling } from "../../models/sampler.ts";
 import { CompileAhead } from "../compile_ahead.ts";
 import { UserError } from "../errors.ts";
 import { requireFolderOf } from "../files/atomic.ts";
@@ -73,10 +72,6 @@ export async function runSample(command: SampleCommand): Promise<number> {
       `Cannot sample chunk ${chunk?.index} of ${chunk?.chunks}: expected a class for each chunk, found ${wanted.length} classes`,
     );
   }
-  packForSampling(transformer, {
-    images: Math.min(batchSize, labels.length * perClass),
-    guidance: command.guidance,
-  });
   reporter.info(
     `sampling ${labels.length * perClass} images of ${
       selected.run?.path ?? opened.checkpoint

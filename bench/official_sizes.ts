@@ -10,7 +10,7 @@
 import { cpuUsage } from "node:process";
 import { parseArgs } from "@std/cli/parse-args";
 import { Gpu } from "../kernels/gpu.ts";
-import { generateTokens, packForSampling } from "../models/sampler.ts";
+import { generateTokens } from "../models/sampler.ts";
 import { Tokenizer } from "../models/tokenizer.ts";
 import { Transformer } from "../models/transformer.ts";
 import { countParameters } from "../models/weights.ts";
@@ -128,7 +128,6 @@ function sample(size: string, options: { matrices: "f32" | "f16" }): Row {
     prepare: async (gpu) => {
       const transformer = await transformerOf(gpu, size, options);
       const parameters = countParameters(transformer);
-      packForSampling(transformer, { images: 1, guidance });
       gpu.trim();
       return {
         parameters,

@@ -44,6 +44,25 @@ fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32)
   );
 }
 
+/** Lanes lie side by side along a row of texels, each with its own run of them. */
+const texelKernel = defineKernel(
+  "read_texels",
+  `@group(0) @binding(0) var x: texture_2d<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(8)
+fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  var sum = vec4f();
+  for (var k = l * 128u; k < l * 128u + 128u; k += 16u) {
+    sum += ${
+    Array.from({ length: 16 }, (_, i) => `textureLoad(x, vec2u(k + ${i}u, w.x), 0)`).join(" + ")
+  };
+  }
+  if (sum.x + sum.y + sum.z + sum.w == 1.2345e30) { y[l] = 1.0; }
+}`,
+);
+/** Rows of the texture: each has 1024 texels. */
+const TEXEL_ROWS = BUFFER_BYTES / 16 / 1024;
+
 /** Uniform bindings of a dispatch, and bytes of each. */
 const WINDOWS = 8;
 const WINDOW_BYTES = 2 ** 16;
@@ -73,7 +92,7 @@ fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32)
 );
 
 /**
- * Measures kernels that only read, from storage buffers and from uniform ones.
+ * Measures kernels that only read, from storage buffers, uniform ones and textures.
  *
  * @param gpu The device.
  * @returns Bytes a second of the best one, by wall clock and by the time that processors worked, counted as if all worked.
@@ -100,18 +119,21 @@ export async function measureReadBandwidth(
     );
   }
   await measure((turn) => {
-    const bytes = WINDOW_BYTES;
-    for (let at = 0; at < BUFFER_BYTES; at += WINDOWS * bytes) {
-      const windows = names.map((
+    for (let at = 0; at < BUFFER_BYTES; at += WINDOWS * WINDOW_BYTES) {
+      const windows = names.map((name, i) => [
         name,
-        i,
-      ) => [name, subslice(buffers[turn]!, at + i * bytes, bytes)]);
+        subslice(buffers[turn]!, at + i * WINDOW_BYTES, WINDOW_BYTES),
+      ]);
       gpu.run(windowKernel, "run", {
         buffers: { ...Object.fromEntries(windows), y },
         workgroups: [WINDOW_BYTES / 16 / 1024],
       });
     }
   });
+  for (const [i, buffer] of buffers.entries()) buffers[i] = gpu.moveToTexels(buffer, TEXEL_ROWS);
+  await measure((turn) =>
+    gpu.run(texelKernel, "run", { buffers: { x: buffers[turn]!, y }, workgroups: [TEXEL_ROWS] })
+  );
   for (const buffer of [...buffers, y]) gpu.release(buffer);
   return best;
 }

@@ -75,6 +75,8 @@ export type HostArray = Float32Array | Float16Array | Uint32Array | Int32Array;
 /** Lanes of a workgroup: a software adapter runs 8 lanes in step, a GPU wants more. */
 const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
+/** Bytes of a texel of a matrix. */
+const TEXEL_BYTES = 16;
 /**
  * The same where a dispatch is given in invocations: a workgroup costs a software adapter time, and few large ones leave cores idle.
  * One size for all dispatches, as each size is a pipeline to compile.
@@ -207,6 +209,35 @@ export class Gpu implements Disposable {
   release(slice: Slice): void {
     if (this.#closed) return;
     this.#pool.release(slice.buffer);
+    if (!slice.texture) return;
+    this.#recorder.submit();
+    this.#recorder.forgetBuffers();
+    slice.texture.destroy();
+    this.#pool.count(-slice.bytes);
+  }
+
+  /**
+   * Moves a matrix into a texture and gives its buffer back.
+   *
+   * @param source Its elements, f32 or f16; rows of whole texels that can be copied (multiples of 256 bytes).
+   * @param rows Number of rows.
+   * @returns The matrix in a texture of four numbers or, where they are f16, four words of two; give it back by {@linkcode Gpu.release}.
+   */
+  moveToTexels(source: Slice, rows: number): Slice {
+    const { bytes, half = false } = source;
+    const rowBytes = bytes / rows;
+    const size = [rowBytes / TEXEL_BYTES, rows] as const;
+    this.#pool.count(bytes);
+    const texture = this.#device.createTexture({
+      label: "a matrix",
+      size: [...size],
+      format: half ? "rgba32uint" : "rgba32float",
+      usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.TEXTURE_BINDING,
+    });
+    this.#recorder.copyToTexture(source, texture, size);
+    this.release(source);
+    // Bind groups tell slices apart by their buffers.
+    return { ...this.acquire(4), bytes, half, texture };
   }
 
   /**

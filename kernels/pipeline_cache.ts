@@ -103,7 +103,9 @@ export class PipelineCache {
       );
     }
     device.pushErrorScope("validation");
-    const layoutKey = entries.map(({ binding, buffer }) => `${binding}${buffer!.type}`).join();
+    const layoutKey = entries.map(({ binding, buffer, texture }) =>
+      `${binding}${texture?.sampleType ?? buffer!.type}`
+    ).join();
     let layout = this.#layouts.get(layoutKey);
     if (!layout) this.#layouts.set(layoutKey, layout = device.createBindGroupLayout({ entries }));
     let module = this.#modules.get(kernel.source);
@@ -141,8 +143,15 @@ export class PipelineCache {
     // Kernels with equal layouts may have parameters of different sizes.
     let key = `${pipeline.layoutKey}|${kernel.fields.size}`;
     for (const name in buffers) {
-      const { buffer, offsetBytes, bytes } = buffers[name]!;
-      if (bytes > maxBindingBytes) {
+      const { buffer, offsetBytes, bytes, texture } = buffers[name]!;
+      if ((texture !== undefined) !== (kernel.bindings.get(name)!.texels !== undefined)) {
+        throw new TypeError(
+          `Cannot run ${kernel.name}.${entryPoint}: expected ${name} in a ${
+            texture ? "buffer" : "texture"
+          }, found it in a ${texture ? "texture" : "buffer"}`,
+        );
+      }
+      if (bytes > maxBindingBytes && !texture) {
         throw new RangeError(
           `Cannot run ${kernel.name}.${entryPoint}: expected ${name} of at most ${maxBindingBytes} bytes (the adapter's largest binding), found ${bytes}`,
         );
@@ -156,7 +165,7 @@ export class PipelineCache {
     const entries: GPUBindGroupEntry[] = Object.entries(buffers).map(([name, slice]) => ({
       binding: kernel.bindings.get(name)!.binding,
       // A size must be a positive multiple of 4; a tensor without elements still binds one.
-      resource: {
+      resource: slice.texture?.createView() ?? {
         buffer: slice.buffer,
         offset: slice.offsetBytes,
         size: Math.max(4, Math.ceil(slice.bytes / 4) * 4),
@@ -216,6 +225,10 @@ function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLa
   const entries: GPUBindGroupLayoutEntry[] = names.map((name) => {
     const found = kernel.bindings.get(name) ??
       refuse(`buffers among ${[...kernel.bindings.keys()].join(", ")}`, name);
+    if (found.texels) {
+      const sampleType = found.texels === "u32" ? "uint" : "unfilterable-float";
+      return { binding: found.binding, visibility, texture: { sampleType } };
+    }
     const type = found.uniform ? "uniform" : found.writable ? "storage" : "read-only-storage";
     return { binding: found.binding, visibility, buffer: { type } };
   });

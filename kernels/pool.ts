@@ -93,6 +93,18 @@ export class BufferPool {
   }
 
   /**
+   * Counts memory that lies outside the pool, such as a texture's, as live.
+   *
+   * @param bytes Bytes that are taken or, if negative, given back.
+   * @throws {GpuMemoryError} If they pass the budget even after all pooled buffers are destroyed.
+   */
+  count(bytes: number): void {
+    if (bytes > 0) this.#makeRoom(bytes, "a texture");
+    this.#liveBytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+  }
+
+  /**
    * Destroys pooled buffers until at most `keepBytes` of them are left.
    *
    * @param keepBytes Pooled bytes to keep.

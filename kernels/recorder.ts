@@ -155,6 +155,22 @@ export class Recorder implements Disposable {
   }
 
   /**
+   * Records a copy into a texture.
+   *
+   * @param source The rows of texels, one behind the other.
+   * @param texture What is written.
+   * @param size Texels of a row, and rows.
+   */
+  copyToTexture(source: Slice, texture: GPUTexture, size: readonly [number, number]): void {
+    const { buffer, offsetBytes: offset, bytes } = source;
+    const bytesPerRow = bytes / size[1];
+    this.#copyEncoder().copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
+      ...size,
+    ]);
+    this.#stats.copiedBytes += bytes;
+  }
+
+  /**
    * Records the filling with zeros.
    *
    * @param slice Where.

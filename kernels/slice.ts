@@ -12,6 +12,11 @@ export interface Slice {
   readonly bytes: number;
   /** Whether the elements are 16-bit floats. Default: they are 32 bits wide. */
   readonly half?: boolean;
+  /**
+   * Where the elements are instead of in the buffer, if that is so: the rows of a matrix in a texture, 16 bytes a texel (see
+   * `Gpu.moveToTexels`). Only bindings of type `texture_2d` take it.
+   */
+  readonly texture?: GPUTexture;
 }
 
 /**

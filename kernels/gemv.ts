@@ -19,8 +19,6 @@ const MOST_KEPT = 64;
 const OUTPUTS_EACH = 128;
 /** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
 const MOST_WINDOWS = 8;
-/** Workgroups that share the outputs of a window. */
-const WINDOW_PARTS = 4;
 
 /** Options of {@linkcode gemv}. */
 export interface GemvOptions {
@@ -155,7 +153,6 @@ function inWindows(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): v
   const outputs = Math.min(Math.floor(windowBytes(gpu) / rowBytes), range.count);
   const total = Math.ceil(range.count / outputs);
   const count = Math.min(total, MOST_WINDOWS, gpu.limits.maxUniformBuffersPerShaderStage - 1);
-  const outputsEach = Math.ceil(outputs / WINDOW_PARTS);
   withSums(gpu, options, { rows, range }, (form, { buffers, params, slices }) => {
     const kernel = gemvKernel({ ...form, windows: { count, outputs, inputs } });
     for (let first = 0; first < total; first += count) {
@@ -166,8 +163,8 @@ function inWindows(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): v
       });
       gpu.run(kernel, "multiply", {
         buffers: { ...buffers, ...Object.fromEntries(windows) },
-        params: { ...params, first_window: first, outputs_each: outputsEach },
-        workgroups: [Math.ceil(outputs / outputsEach), slices],
+        params: { ...params, first_window: first, outputs_each: outputs },
+        workgroups: [1, slices],
       });
     }
   });

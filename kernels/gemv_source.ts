@@ -86,8 +86,8 @@ export function gemvSource(form: GemvForm): string {
         `{ let begin = (params.first_window + ${w}u) * ${windows.outputs}u;`,
         // The last window lies within the weights, however few outputs are left for it.
         `let bound = min(begin, params.outputs - ${windows.outputs}u);`,
-        `let end = min(begin + min((group.x + 1u) * params.outputs_each, ${windows.outputs}u), params.outputs);`,
-        `for (var output = begin + group.x * params.outputs_each; output < end; output++) {`,
+        `let end = min(begin + ${windows.outputs}u, params.outputs);`,
+        "for (var output = begin; output < end; output++) {",
         `let at = (output - bound) * ${units}u + first;`,
         ...products(`weight${w}`),
         "} }",

@@ -104,7 +104,10 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   const folder = command.saveFolder ??
     (files.length > 0 ? join(home, "reconstructions") : undefined);
   const profile = profileBatches(gpu, command.profile, {
-    batches: Number.isFinite(count) ? count : VALIDATION_IMAGES,
+    // At least so many: sizes are known only when the images are read.
+    batches: Math.ceil(
+      (Number.isFinite(count) ? count : VALIDATION_IMAGES) / (command.batchSize ?? MOST_AT_ONCE),
+    ),
     path: join(home, "profile-reconstruction.json"),
     say,
   });

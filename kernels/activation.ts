@@ -5,7 +5,7 @@ import type { Gpu } from "./gpu.ts";
 import type { Slice } from "./slice.ts";
 import { defineSpanKernel, runSpans } from "./span.ts";
 
-const kernel = defineSpanKernel("activation", source);
+const kernel = defineSpanKernel("activation", source, { x: { binding: 1 }, dy: { binding: 2 } });
 
 /** Name of a function of one element. */
 export type ActivationName =

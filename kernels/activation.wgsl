@@ -1,4 +1,4 @@
-// Functions of one element and their derivatives. KIND numbers them as KINDS in activation.ts does.
+// Functions of one element and their derivatives, of the inputs `x` and `dy`. KIND numbers them as KINDS in activation.ts does.
 
 override KIND: u32 = 0;
 
@@ -6,8 +6,6 @@ override KIND: u32 = 0;
 struct Params { count: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<StoredPack>;
-@group(0) @binding(2) var<storage, read> dy: array<StoredPack>;
 @group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
 @group(0) @binding(3) var<storage, read_write> dx: array<StoredPack>;
 
@@ -66,7 +64,7 @@ fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
   let span = spanOf(w, n, l);
   for (var j = 0u; j < 4u; j++) {
     let i = span.first + j * span.step;
-    if (i < params.count) { y[i] = StoredPack(value(Pack(x[i]))); }
+    if (i < params.count) { y[i] = StoredPack(value(xAt(i))); }
   }
 }
 
@@ -75,6 +73,6 @@ fn backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, 
   let span = spanOf(w, n, l);
   for (var j = 0u; j < 4u; j++) {
     let i = span.first + j * span.step;
-    if (i < params.count) { dx[i] = StoredPack(Pack(dy[i]) * derivative(Pack(x[i]))); }
+    if (i < params.count) { dx[i] = StoredPack(dyAt(i) * derivative(xAt(i))); }
   }
 }

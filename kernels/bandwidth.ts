@@ -1,7 +1,8 @@
-/** The bandwidth that kernels reach at best on this adapter: several forms of a copy and of a sum, the best of each. @module */
+/** The bandwidth that kernels reach at best on this adapter: several forms of a copy and of a sum, from buffers and textures, the best of each. @module */
 
 import type { Gpu } from "./gpu.ts";
 import { defineKernel, type Kernel } from "./kernel.ts";
+import texels from "./texels.wgsl" with { type: "text" };
 
 /** Billions of bytes a second. */
 export interface Bandwidth {
@@ -44,10 +45,26 @@ function loop({ lanes, each, unrolled }: Form, body: (i: number) => string): str
   }`;
 }
 
-function kernelOf(name: string, form: Form, body: string): Kernel {
+/** Where a kernel reads: what is declared, and how vector `at` is loaded. */
+interface Source {
+  declaration: string;
+  load: (at: string) => string;
+}
+
+const BUFFER: Source = {
+  declaration: "var<storage, read> x: array<vec4f>;",
+  load: (at) => `x[${at}]`,
+};
+const TEXTURE: Source = {
+  declaration: "var x: texture_2d<f32>;",
+  load: (at) => `textureLoad(x, texelOf(${at}), 0)`,
+};
+
+function kernelOf(name: string, form: Form, source: Source, body: string): Kernel {
   return defineKernel(
     `${name}_${form.lanes}x${form.each}`,
-    `@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+    `${texels}
+@group(0) @binding(0) ${source.declaration}
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @compute @workgroup_size(${form.lanes})
 fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
@@ -56,22 +73,20 @@ fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
   );
 }
 
-function copyKernel(form: Form): Kernel {
+function copyKernel(form: Form, source: Source): Kernel {
   const { lanes } = form;
-  return kernelOf(
-    "copy",
-    form,
-    loop(form, (i) => `y[at + ${i * lanes}u] = x[at + ${i * lanes}u];`),
-  );
+  const at = (i: number): string => `at + ${i * lanes}u`;
+  return kernelOf("copy", form, source, loop(form, (i) => `y[${at(i)}] = ${source.load(at(i))};`));
 }
 
-function readKernel(form: Form): Kernel {
+function readKernel(form: Form, source: Source): Kernel {
   const { lanes, unrolled } = form;
   return kernelOf(
     "read",
     form,
+    source,
     `${times(unrolled, (i) => `var s${i} = vec4f(0.0);`)}
-  ${loop(form, (i) => `s${i} += x[at + ${i * lanes}u];`)}
+  ${loop(form, (i) => `s${i} += ${source.load(`at + ${i * lanes}u`)};`)}
   y[(group.y * ${ROW}u + group.x) * ${lanes}u + lane] = ${
       Array.from({ length: unrolled }, (_, i) => `s${i}`).join(" + ")
     };`,
@@ -95,20 +110,27 @@ export async function measureBandwidth(
   );
   const x = gpu.acquire(bytes), y = gpu.acquire(bytes);
   gpu.clear(x);
-  const best = async (make: (form: Form) => Kernel, moved: (form: Form) => number) => {
+  const sources = [{ source: BUFFER, x }];
+  if (gpu.leastTexelBytes < Infinity) sources.push({ source: TEXTURE, x: gpu.copyToTexels(x) });
+  const best = async (
+    make: (form: Form, source: Source) => Kernel,
+    moved: (form: Form) => number,
+  ) => {
     let rate = 0;
     for (const form of FORMS) {
-      const kernel = make(form);
-      const groups = bytes / 16 / form.lanes / form.each;
-      const ms = await time(() =>
-        gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] })
-      );
-      rate = Math.max(rate, moved(form) / 1e6 / ms);
+      for (const { source, x } of sources) {
+        const kernel = make(form, source);
+        const groups = bytes / 16 / form.lanes / form.each;
+        const ms = await time(() =>
+          gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] })
+        );
+        rate = Math.max(rate, moved(form) / 1e6 / ms);
+      }
     }
     return rate;
   };
   const copy = await best(copyKernel, () => 2 * bytes);
   const read = await best(readKernel, ({ each }) => bytes * (1 + 1 / each));
-  for (const slice of [x, y]) gpu.release(slice);
+  for (const slice of [...sources.map(({ x }) => x), y]) gpu.release(slice);
   return { copy, read };
 }

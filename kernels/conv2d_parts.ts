@@ -5,6 +5,7 @@ import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import type { Addressing, ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
+import { inTexels } from "./matmul_texels.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { fits, type Window, windowOf } from "./matmul_window.ts";
 import type { Slice } from "./slice.ts";
@@ -237,7 +238,7 @@ export function partsOf(
  * @param part The part.
  */
 export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
-  const { addressing, geometry, tile, form, bias } = pass;
+  const { addressing, geometry, tile, bias } = pass;
   const { outHeight, outWidth } = conv2dOutputSize(geometry);
   const { rows, columns, products } = pass.grid(part);
   const windows = {
@@ -254,11 +255,13 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
   const share = images * (part.lines[1] - part.lines[0]) / pass.lines;
   const { kernel, inputs, outputs } = geometry;
   const taps = kernel[0] * kernel[1] * inputs * outputs;
+  const operations = 2 * share * outHeight * outWidth * taps;
+  const operands = { a: windows.a.slice, b: windows.b.slice };
+  const { form, copies, ...copied } = inTexels(gpu, operands, { ...pass, operations });
   gpu.run(productKernel(tile, form, addressing), addressing.name, {
-    work: { operations: 2 * share * outHeight * outWidth * taps },
+    work: { operations },
     buffers: {
-      a: windows.a.slice,
-      b: windows.b.slice,
+      ...copied,
       c: windows.c.slice,
       ...(biasWindow && { bias: biasWindow.slice }),
       ...(residual && { residual: residual.slice }),
@@ -293,4 +296,5 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
       products,
     ],
   });
+  for (const copy of copies) gpu.release(copy);
 }

@@ -5,7 +5,10 @@ import type { Gpu } from "./gpu.ts";
 import type { Slice } from "./slice.ts";
 import { defineSpanKernel, runSpans } from "./span.ts";
 
-const kernel = defineSpanKernel("elementwise", source);
+const kernel = defineSpanKernel("elementwise", source, {
+  a: { binding: 1 },
+  b: { binding: 2 },
+});
 
 function launch(
   gpu: Gpu,

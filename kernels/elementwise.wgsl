@@ -1,23 +1,21 @@
-// Arithmetic on equally long arrays, with scalars from Params. Each invocation loads its packs before it stores the first.
+// Arithmetic on equally long arrays, the inputs `a` and `b`, with scalars from Params. Each invocation loads its packs before it stores the first.
 
 // `count`: packs.
 struct Params { count: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<StoredPack>;
-@group(0) @binding(2) var<storage, read> b: array<StoredPack>;
 @group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
 
 fn linearAt(i: u32) -> StoredPack {
-  return StoredPack(params.alpha * Pack(a[i]) + params.beta * Pack(b[i]));
+  return StoredPack(params.alpha * aAt(i) + params.beta * bAt(i));
 }
 
 fn productAt(i: u32) -> StoredPack {
-  return StoredPack(Pack(a[i]) * Pack(b[i]));
+  return StoredPack(aAt(i) * bAt(i));
 }
 
 fn affineAt(i: u32) -> StoredPack {
-  return StoredPack(params.alpha * Pack(a[i]) + params.beta);
+  return StoredPack(params.alpha * aAt(i) + params.beta);
 }
 
 // y = alpha a + beta b

@@ -7,7 +7,8 @@ import { BufferPool, type PoolStats } from "./pool.ts";
 import type { ProfileTimes } from "./profiler.ts";
 import { ReadBack } from "./read_back.ts";
 import { Recorder, type RecorderStats, type Work } from "./recorder.ts";
-import { type Slice, wholeWords } from "./slice.ts";
+import { type Slice, subslice, wholeWords } from "./slice.ts";
+import { TEXEL_BYTES, TEXEL_ROW, TexelPool } from "./texel_pool.ts";
 import { TileTable } from "./tile_table.ts";
 import { type DispatchSize, workgroupsOf } from "./workgroups.ts";
 
@@ -22,6 +23,11 @@ export interface GpuOptions {
    * waits for a flush, so that all of its pipelines can be.
    */
   onPipeline?: (description: PipelineDescription) => boolean;
+  /**
+   * From this size on, inputs of kernels that can do so are read from textures. Default: as measured on a software adapter, never on a
+   * GPU; tests use 0 to make small tensors take that path.
+   */
+  leastTexelBytes?: number;
   /** Pretend that the adapter lacks these features: tests use it where adapters differ. */
   withoutFeatures?: readonly string[];
 }
@@ -75,8 +81,8 @@ export type HostArray = Float32Array | Float16Array | Uint32Array | Int32Array;
 /** Lanes of a workgroup: a software adapter runs 8 lanes in step, a GPU wants more. */
 const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
-/** Bytes of a texel of a matrix. */
-const TEXEL_BYTES = 16;
+/** A software adapter takes longer to copy smaller arrays into textures than it saves. */
+const LEAST_TEXEL_BYTES = 2 ** 18;
 /**
  * The same where a dispatch is given in invocations: a workgroup costs a software adapter time, and few large ones leave cores idle.
  * One size for all dispatches, as each size is a pipeline to compile.
@@ -100,12 +106,15 @@ export class Gpu implements Disposable {
   readonly features: ReadonlySet<string>;
   /** The largest storage binding, in bytes. */
   readonly maxBindingBytes: number;
+  /** Arrays of at least so many bytes are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
+  readonly leastTexelBytes: number;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
   /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
   readonly threads: number;
   readonly #device: GPUDevice;
   readonly #pool: BufferPool;
+  readonly #texels: TexelPool;
   readonly #recorder: Recorder;
   readonly #readBack: ReadBack;
   readonly #recent = new Set<string>();
@@ -124,6 +133,8 @@ export class Gpu implements Disposable {
       device.limits.maxStorageBufferBindingSize,
       options.maxBindingBytes ?? Infinity,
     );
+    this.leastTexelBytes = options.leastTexelBytes ??
+      (adapter.software ? LEAST_TEXEL_BYTES : Infinity);
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
@@ -131,7 +142,12 @@ export class Gpu implements Disposable {
       maxBufferBytes: device.limits.maxBufferSize,
       flush: () => this.#recorder.submit(),
       onDestroy: () => this.#recorder.forgetBuffers(),
+      onTrim: () => {
+        this.#recorder.forgetBuffers();
+        this.#texels.trim();
+      },
     });
+    this.#texels = new TexelPool(device, this.#pool);
     this.#readBack = new ReadBack(device);
     this.#recorder = new Recorder(device, {
       maxBindingBytes: this.maxBindingBytes,
@@ -207,13 +223,37 @@ export class Gpu implements Disposable {
    * @param slice What {@linkcode Gpu.acquire} returned.
    */
   release(slice: Slice): void {
-    if (this.#closed) return;
+    if (this.#closed || slice.texture && this.#texels.release(slice.texture)) return;
     this.#pool.release(slice.buffer);
     if (!slice.texture) return;
     this.#recorder.submit();
     this.#recorder.forgetBuffers();
     slice.texture.destroy();
     this.#pool.count(-slice.bytes);
+  }
+
+  /**
+   * Copies an array of f32 vectors into a texture: vector i becomes the texel that `texelOf` of texels.wgsl gives. Software adapters load
+   * texels, whose lanes' loads are unrolled, several times faster than elements of storage buffers.
+   *
+   * @param source The array: it begins at a whole texel.
+   * @returns The same numbers in a texture; give it back by {@linkcode Gpu.release}, and the source apart from it.
+   */
+  copyToTexels(source: Slice): Slice {
+    this.#assertOpen();
+    const texture = this.#texels.acquire(source.bytes);
+    const rowBytes = TEXEL_ROW * TEXEL_BYTES;
+    const rows = Math.floor(source.bytes / rowBytes);
+    const rest = Math.ceil((source.bytes - rows * rowBytes) / TEXEL_BYTES);
+    if (rows > 0) {
+      const whole = subslice(source, 0, rows * rowBytes);
+      this.#recorder.copyToTexture(whole, texture, [TEXEL_ROW, rows]);
+    }
+    if (rest > 0) {
+      const last = subslice(source, rows * rowBytes, rest * TEXEL_BYTES);
+      this.#recorder.copyToTexture(last, texture, [rest, 1], rows);
+    }
+    return { ...source, texture };
   }
 
   /**
@@ -236,7 +276,6 @@ export class Gpu implements Disposable {
     });
     this.#recorder.copyToTexture(source, texture, size);
     this.release(source);
-    // Bind groups tell slices apart by their buffers.
     return { ...this.acquire(4), bytes, half, texture };
   }
 

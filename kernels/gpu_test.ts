@@ -6,6 +6,7 @@ import { GpuError, GpuMemoryError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { subslice } from "./slice.ts";
+import texelsText from "./texels.wgsl" with { type: "text" };
 
 /** Writes `value + index` to each of `count` elements. */
 const count = defineKernel(
@@ -105,6 +106,42 @@ gpuTest("Gpu.run() rejects a binding above the limit", async () => {
   );
   gpu.run(count, "write", { buffers: { y: subslice(y, 1024, 1024) }, params, threads: 8 });
   await gpu.settle();
+});
+
+const texelReader = defineKernel(
+  "texel_reader",
+  `${texelsText}
+struct Params { count: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var x: texture_2d<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
+@compute @workgroup_size(8) fn read(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < params.count) { y[id.x] = textureLoad(x, texelOf(id.x), 0); }
+}`,
+);
+
+gpuTest("Gpu.copyToTexels() copies whole rows and a rest, and takes textures again", async () => {
+  using gpu = await Gpu.open();
+  for (const count of [1, 2048, 2 * 2048 + 3, 2 * 2048 + 5]) {
+    const values = Float32Array.from({ length: 4 * count }, (_, i) => i + count);
+    const x = gpu.acquire(values.byteLength + 16);
+    gpu.upload(x, new Float32Array([...new Array(4).fill(NaN), ...values]));
+    const y = gpu.acquire(values.byteLength);
+    const copy = gpu.copyToTexels(subslice(x, 16, values.byteLength));
+    gpu.run(texelReader, "read", {
+      buffers: { x: copy, y },
+      params: { count },
+      workgroups: [Math.ceil(count / 8)],
+    });
+    gpu.release(copy);
+    const [bytes] = await gpu.read([y]);
+    assertEquals(new Float32Array(bytes!), values);
+    gpu.release(x);
+    gpu.release(y);
+  }
+  assertEquals(gpu.stats().liveBytes, 0);
+  gpu.trim();
+  assertEquals(gpu.stats().pooledBytes, 0, "released textures are gone");
 });
 
 gpuTest("Gpu.run() refuses f16 on a device without it", async () => {

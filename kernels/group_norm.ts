@@ -4,10 +4,13 @@ import { chunkRows, chunkSums } from "./chunk_sums.ts";
 import type { Gpu } from "./gpu.ts";
 import source from "./group_norm.wgsl" with { type: "text" };
 import { requireIterations } from "./loop_limit.ts";
-import { definePackedKernel, packFor } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
-const kernel = definePackedKernel("group_norm", source);
+/** Both (rows, packs). */
+const INPUTS = { x: { binding: 1 }, dy: { binding: 2 } };
+const kernel = definePackedKernel("group_norm", source, INPUTS);
 
 /** Extents of a normalization. Batch normalization is the case of one image whose groups are single channels. */
 export interface GroupNormSize {
@@ -75,13 +78,16 @@ function run(
   const { chunk, chunks } = layoutOf(size);
   requireIterations(gpu, operation, 2 * Math.max(chunk, chunks, size.channels / size.groups));
   for (
-    const range of splitRows(gpu, walk.units, { rowBytes: Object.values(walk.split), operation })
+    const range of splitRows(copyLimits(gpu), walk.units, {
+      rowBytes: Object.values(walk.split),
+      operation,
+    })
   ) {
     const parts: Record<string, Slice> = { ...buffers };
     for (const [name, bytes] of Object.entries(walk.split)) {
       parts[name] = sliceRows(buffers[name]!, range, bytes);
     }
-    gpu.run(packFor(kernel, size.channels).kernel, entryPoint, {
+    runPacked(gpu, kernel, size.channels, entryPoint, {
       buffers: parts,
       params: paramsOf(size, range),
       constants: { SWISH: swish ? 1 : 0 },
@@ -226,7 +232,7 @@ export function normalizeBackward(
     chunkSums(gpu, { partial, sums }, { batch, chunks, width: 2 * channels });
     if (affine) {
       requireIterations(gpu, "group_norm.affine_gradients", batch);
-      gpu.run(packFor(kernel, channels).kernel, "affine_gradients", {
+      runPacked(gpu, kernel, channels, "affine_gradients", {
         buffers: { channelValues: sums, ...affine },
         params: paramsOf(size, { start: 0, count: batch }),
         threads: channels,

@@ -1,4 +1,4 @@
-// Normalization of (batch, positions, channels) by the mean and variance of each image's groups of channels.
+// Normalization of (batch, positions, channels) by the mean and variance of each image's groups of channels. Inputs: `x`, `dy` (rows, packs).
 //
 // A lane owns one pack of channels and walks rows, four a turn: neighboring lanes read neighboring addresses, and no lane waits for
 // another. Sums over rows go through equal chunks of rows; moments of chunks are merged as in Chan, Golub & LeVeque 1983. Deviations
@@ -20,8 +20,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<StoredPack>; // (rows, packs)
-@group(0) @binding(2) var<storage, read> dy: array<StoredPack>; // (rows, packs)
 @group(0) @binding(3) var<storage, read> weight: array<Pack>; // (packs)
 @group(0) @binding(4) var<storage, read> bias: array<Pack>; // (packs)
 @group(0) @binding(5) var<storage, read> statistics: array<Pack>; // (batch, 2, packs): mean, 1 / standard deviation
@@ -48,19 +46,19 @@ fn chunk_moments(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: ve
   let step = params.packs;
   var at = chunk * params.chunk * step + pack;
   let end = at + params.chunk * step;
-  let origin = Pack(x[at]);
+  let origin = xAt(at);
   var sum = Pack();
   var squares = Pack();
   for (; at + 3u * step < end; at += 4u * step) {
-    let first = Pack(x[at]) - origin;
-    let second = Pack(x[at + step]) - origin;
-    let third = Pack(x[at + 2u * step]) - origin;
-    let fourth = Pack(x[at + 3u * step]) - origin;
+    let first = xAt(at) - origin;
+    let second = xAt(at + step) - origin;
+    let third = xAt(at + 2u * step) - origin;
+    let fourth = xAt(at + 3u * step) - origin;
     sum += (first + second) + (third + fourth);
     squares += (first * first + second * second) + (third * third + fourth * fourth);
   }
   for (; at < end; at += step) {
-    let deviation = Pack(x[at]) - origin;
+    let deviation = xAt(at) - origin;
     sum += deviation;
     squares += deviation * deviation;
   }
@@ -136,7 +134,7 @@ fn channelOf(chunk: u32, pack: u32) -> Channel {
 }
 
 fn normalizedAt(at: u32, c: Channel) -> StoredPack {
-  let u = (Pack(x[at]) - c.mean) * c.scale * c.weight + c.bias;
+  let u = (xAt(at) - c.mean) * c.scale * c.weight + c.bias;
   if (SWISH == 1u) { return StoredPack(u * packSigmoid(u)); }
   return StoredPack(u);
 }
@@ -168,8 +166,8 @@ fn normalize(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u,
 struct Row { xhat: Pack, du: Pack }
 
 fn rowAt(at: u32, c: Channel) -> Row {
-  let xhat = (Pack(x[at]) - c.mean) * c.scale;
-  let gradient = Pack(dy[at]);
+  let xhat = (xAt(at) - c.mean) * c.scale;
+  let gradient = dyAt(at);
   if (SWISH == 0u) { return Row(xhat, gradient); }
   let u = xhat * c.weight + c.bias;
   let s = packSigmoid(u);

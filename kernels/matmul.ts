@@ -3,7 +3,6 @@
 import type { Gpu } from "./gpu.ts";
 import { type MatmulOptions, type MatrixOperand, multiply } from "./matmul_parts.ts";
 import { shareCount, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
-import { padded } from "./matmul_padding.ts";
 import { addShares } from "./matmul_shares.ts";
 import { elementBytes, subslice } from "./slice.ts";
 
@@ -50,9 +49,7 @@ export function matmul(gpu: Gpu, options: MatmulOptions): void {
     !accumulate;
   const sumsBytes = 4 * shares * rows * columns;
   if (shares === 1 || !plain || sumsBytes > Math.min(SHARES_BYTES, gpu.maxBindingBytes)) {
-    const { options: product, copies } = padded(gpu, options);
-    multiply(gpu, { ...product, tile });
-    for (const copy of copies) gpu.release(copy);
+    multiply(gpu, { ...options, tile });
   } else multiplyInShares(gpu, { ...options, tile }, shares);
 }
 

@@ -24,8 +24,6 @@ export function adapterClass(adapter: AdapterDescription): AdapterClass {
 const SOFTWARE_LANES = 8;
 /** Products of fewer multiplications take the tile that compiles faster instead of the one that runs faster. */
 const LARGE_PRODUCT = 2 ** 24;
-/** The same for the largest tile. */
-const VERY_LARGE_PRODUCT = 2 ** 27;
 /** Workgroups of 128 × 128 numbers that keep a discrete GPU busy. */
 const MANY_LARGE_TILES = 128;
 
@@ -110,13 +108,12 @@ const LARGE_SUBGROUP_TILES = [
  * A software adapter pays for loads lane by lane, whatever their addresses are. What is the same for all lanes is therefore loaded once
  * and dealt out, and the other operand lies along the lanes: the longer side of the product, where it is long enough for all of them.
  */
-function subgroupTile({ rows, columns, inner, batch }: ProductShape): Tile {
+function subgroupTile({ rows, columns }: ProductShape): Tile {
   if (rows <= 8) return alongColumns(rows <= 4 ? rows : 8, rows <= 4 ? 4 : 8);
   if (columns <= 4) return alongRows(8, columns);
   if (columns <= 16) return alongRows(8, columns <= 8 ? 8 : 16);
   if (rows <= 16) return alongColumns(16, 8);
-  const large = columns > 32 && rows * columns * inner * batch >= VERY_LARGE_PRODUCT;
-  return alongColumns(32, large ? 8 : 4);
+  return alongColumns(32, 4);
 }
 
 /** Without subgroups the best lane owns 16×16 numbers; lanes must not idle, so few columns or few rows bend the grid of lanes. */

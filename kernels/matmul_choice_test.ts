@@ -138,7 +138,7 @@ Deno.test("tileFor() leaves no lane of a software adapter idle where a product i
   assertEquals(extents([1, 1024], 0), [1, 32]);
   assertEquals(extents([4096, 3], 8), [64, 3]);
   assertEquals(extents([4096, 16], 8), [64, 16]);
-  assertEquals(extents([4096, 128], 8), [32, 64]);
+  assertEquals(extents([4096, 128], 8), [32, 32]);
   assertEquals(extents([1024, 64], 8), [32, 32]);
 });
 

@@ -20,6 +20,10 @@ export interface ProductForm {
   residual: boolean;
   /** Whether the product is added to what C holds. */
   accumulate: boolean;
+  /** A is an array of vectors in a texture (see texels.wgsl): `aVector` holds, `aHalf` does not. */
+  aTexels: boolean;
+  /** The same of B. */
+  bTexels: boolean;
   /** Elements of A are 16-bit floats. Sums are f32 in any case. */
   aHalf: boolean;
   /** The same of B. */
@@ -116,6 +120,9 @@ export function vectorAccumulators(tile: Tile): boolean {
  * @returns WGSL.
  */
 export function loaded(form: ProductForm, operand: "a" | "b", index: string): string {
+  if (operand === "a" ? form.aTexels : form.bTexels) {
+    return `textureLoad(${operand}, texelOf(${index}), 0)`;
+  }
   const [vector, half] = operand === "a" ? [form.aVector, form.aHalf] : [form.bVector, form.bHalf];
   const value = `${operand}[${index}]`;
   return half ? `${vector ? "vec4f" : "f32"}(${value})` : value;

@@ -7,8 +7,10 @@ import { matmulAddressing } from "./matmul_addressing.ts";
 import type { ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
+import { inTexels } from "./matmul_texels.ts";
 import { beginsVector, fits, type Window, windowOf } from "./matmul_window.ts";
 import { elementBytes, type Slice } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 /**
  * A matrix, or a batch of matrices, in a slice. Element (row, column) of matrix (outer, inner) of the batch is element
@@ -126,6 +128,8 @@ export function multiply(gpu: Gpu, options: MatmulOptions & { tile: Tile }): voi
     bias: bias !== undefined,
     residual: residual !== undefined,
     accumulate: options.accumulate ?? false,
+    aTexels: false,
+    bTexels: false,
     aHalf: a.slice.half ?? false,
     bHalf: b.slice.half ?? false,
     cHalf: c.slice.half ?? false,
@@ -203,8 +207,10 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
     Math.ceil(extent("rows") / tileRows(tile)),
     extent("outer") * extent("inner"),
   ] as const;
+  const copied = copyLimits(gpu);
+  const limits = [gpu, product.form.aVector ? copied : gpu, product.form.bVector ? copied : gpu];
   // C first: the parts of a product are best independent, and only parts along the depth are not.
-  const tooLarge = [c, a, b].find((_, i) => !fits(gpu, windows[(i + 2) % 3]!));
+  const tooLarge = [c, a, b].find((_, i) => !fits(limits[i]!, windows[(i + 2) % 3]!));
   let axes: Axis[] = [];
   if (tooLarge) axes = tooLarge.axes.filter(({ stride }) => stride > 0).map(({ axis }) => axis);
   else if (workgroups[2] > limit) axes = ["outer", "inner"];
@@ -248,7 +254,7 @@ function launchWhole(
   windows: readonly [Window, Window, Window],
   workgroups: readonly [number, number, number],
 ): void {
-  const { a, b, c, bias, residual, alpha, tile, form } = product;
+  const { a, b, c, bias, residual, alpha, tile } = product;
   const params: Record<string, number> = {
     alpha,
     m: block.rows[1] - block.rows[0],
@@ -264,11 +270,10 @@ function launchWhole(
     params[`${name}Inner`] = matrix.axes[1].stride;
     params[`${name}Step`] = matrix.axes[2].stride;
   }
-  const buffers: Record<string, Slice> = {
-    a: windows[0].slice,
-    b: windows[1].slice,
-    c: windows[2].slice,
-  };
+  const operations = 2 * params.m! * params.n! * params.depth! * workgroups[2];
+  const operands = { a: windows[0].slice, b: windows[1].slice };
+  const { form, copies, ...copied } = inTexels(gpu, operands, { ...product, operations });
+  const buffers: Record<string, Slice> = { ...copied, c: windows[2].slice };
   if (bias) {
     const window = windowOf(gpu, bias, { first: block.columns[0], end: block.columns[1] });
     buffers.bias = window.slice;
@@ -284,6 +289,7 @@ function launchWhole(
     buffers,
     params,
     workgroups,
-    work: { operations: 2 * params.m! * params.n! * params.depth! * workgroups[2] },
+    work: { operations },
   });
+  for (const copy of copies) gpu.release(copy);
 }

@@ -12,6 +12,7 @@ import {
 import { dotMemory, registerBody } from "./matmul_register.ts";
 import { stagedBody, stagedMemory } from "./matmul_staged.ts";
 import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
+import texels from "./texels.wgsl" with { type: "text" };
 
 /**
  * Builds the WGSL text of a product.
@@ -32,16 +33,20 @@ export function productSource(tile: Tile, form: ProductForm, addressing: Address
     ? dotMemory(tile)
     : "";
   const product = array(form.cVector, form.cHalf);
+  const operand = (name: "a" | "b"): string =>
+    form[`${name}Texels`]
+      ? ` ${name}: texture_2d<f32>`
+      : `<storage, read> ${name}: ${array(form[`${name}Vector`], form[`${name}Half`])}`;
   return `${
     form.aHalf || form.bHalf || form.cHalf ? "enable f16;\n" : ""
   }struct Params { alpha: f32, residualShift: u32, ${addressing.params} }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: ${array(form.aVector, form.aHalf)};
-@group(0) @binding(2) var<storage, read> b: ${array(form.bVector, form.bHalf)};
+@group(0) @binding(1) var${operand("a")};
+@group(0) @binding(2) var${operand("b")};
 @group(0) @binding(3) var<storage, read_write> c: ${product};
 ${form.bias ? "@group(0) @binding(4) var<storage, read> bias: array<f32>;\n" : ""}${
     form.residual ? `@group(0) @binding(5) var<storage, read> residual: ${product};\n` : ""
-  }${memory}
+  }${form.aTexels || form.bTexels ? texels : ""}${memory}
 @compute @workgroup_size(${lanesX * lanesY})
 fn ${addressing.name}(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
 ${addressing.prologue}

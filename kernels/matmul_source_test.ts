@@ -15,6 +15,8 @@ Deno.test("productSource() writes the pinned text for a small tile", () => {
     bias: true,
     residual: false,
     accumulate: false,
+    aTexels: false,
+    bTexels: false,
     aHalf: false,
     bHalf: false,
     cHalf: false,

@@ -26,6 +26,10 @@ fn packExp(value: Pack) -> Pack {
   return preciseExp(value);
 }
 
+fn packExpOfNegative(value: Pack) -> Pack {
+  return expOfNegative(value);
+}
+
 // Numbers of the elements of a pack within their row.
 fn packColumns(pack: u32) -> Pack {
   return f32(pack);

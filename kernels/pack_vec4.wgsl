@@ -25,6 +25,10 @@ fn packExp(value: Pack) -> Pack {
   return vec4f(preciseExp(value.x), preciseExp(value.y), preciseExp(value.z), preciseExp(value.w));
 }
 
+fn packExpOfNegative(value: Pack) -> Pack {
+  return vec4f(expOfNegative(value.x), expOfNegative(value.y), expOfNegative(value.z), expOfNegative(value.w));
+}
+
 // Numbers of the elements of a pack within their row.
 fn packColumns(pack: u32) -> Pack {
   return vec4f(0.0, 1.0, 2.0, 3.0) + f32(4u * pack);

@@ -61,8 +61,8 @@ export class PipelineCache {
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
   readonly #bindGroups = new Map<string, GPUBindGroup>();
-  readonly #bufferIds = new WeakMap<GPUBuffer, number>();
-  #nextBufferId = 0;
+  readonly #ids = new WeakMap<GPUBuffer | GPUTexture, number>();
+  #nextId = 0;
   #made = 0;
 
   /**
@@ -156,7 +156,7 @@ export class PipelineCache {
           `Cannot run ${kernel.name}.${entryPoint}: expected ${name} of at most ${maxBindingBytes} bytes (the adapter's largest binding), found ${bytes}`,
         );
       }
-      key += `|${this.#idOf(buffer)}:${offsetBytes}:${bytes}`;
+      key += `|${this.#idOf(texture ?? buffer)}:${offsetBytes}:${bytes}`;
     }
     const known = this.#bindGroups.get(key);
     if (known) return known;
@@ -192,9 +192,9 @@ export class PipelineCache {
     this.#bindGroups.clear();
   }
 
-  #idOf(buffer: GPUBuffer): number {
-    let id = this.#bufferIds.get(buffer);
-    if (id === undefined) this.#bufferIds.set(buffer, id = this.#nextBufferId++);
+  #idOf(resource: GPUBuffer | GPUTexture): number {
+    let id = this.#ids.get(resource);
+    if (id === undefined) this.#ids.set(resource, id = this.#nextId++);
     return id;
   }
 }
@@ -249,8 +249,8 @@ function assertNoAlias(
   for (const [name, { buffer }] of Object.entries(buffers)) {
     if (kernel.bindings.get(name)!.writable) written.set(buffer, name);
   }
-  for (const [name, { buffer }] of Object.entries(buffers)) {
-    const writer = written.get(buffer);
+  for (const [name, { buffer, texture }] of Object.entries(buffers)) {
+    const writer = texture ? undefined : written.get(buffer);
     if (writer !== undefined && !kernel.bindings.get(name)!.writable) {
       throw new TypeError(
         `Cannot run ${operation}: expected ${writer}, which is written, in a buffer of its own, found it in that of ${name}`,

@@ -29,6 +29,8 @@ export interface BufferPoolOptions {
   flush: () => void;
   /** Called with each buffer just before it is destroyed. */
   onDestroy: (buffer: GPUBuffer) => void;
+  /** Called before buffers are destroyed to make room: destroys what waits for reuse outside the pool. */
+  onTrim: () => void;
 }
 
 /**
@@ -93,14 +95,16 @@ export class BufferPool {
   }
 
   /**
-   * Counts memory that lies outside the pool, such as a texture's, as live.
+   * Counts memory that lies outside the pool, such as a texture's.
    *
-   * @param bytes Bytes that are taken or, if negative, given back.
+   * @param liveBytes Bytes that an owner takes or, if negative, gives back.
+   * @param pooledBytes Growth of what waits for reuse. Default 0.
    * @throws {GpuMemoryError} If they pass the budget even after all pooled buffers are destroyed.
    */
-  count(bytes: number): void {
-    if (bytes > 0) this.#makeRoom(bytes, "a texture");
-    this.#liveBytes += bytes;
+  count(liveBytes: number, pooledBytes = 0): void {
+    if (liveBytes + pooledBytes > 0) this.#makeRoom(liveBytes + pooledBytes, "a texture");
+    this.#liveBytes += liveBytes;
+    this.#pooledBytes += pooledBytes;
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
   }
 
@@ -112,6 +116,7 @@ export class BufferPool {
   trim(keepBytes: number): void {
     if (this.#pooledBytes <= keepBytes) return;
     this.#options.flush();
+    this.#options.onTrim();
     for (const [size, list] of [...this.#free].sort((a, b) => b[0] - a[0])) {
       while (list.length > 0 && this.#pooledBytes > keepBytes) {
         const buffer = list.pop()!;

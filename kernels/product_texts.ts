@@ -25,10 +25,14 @@ const FORM: ProductForm = {
   bias: true,
   residual: false,
   accumulate: false,
+  aTexels: false,
+  bTexels: false,
   aHalf: false,
   bHalf: false,
   cHalf: false,
 };
+
+const TEXELS: ProductForm = { ...FORM, aTexels: true, bTexels: true };
 
 /**
  * Generates texts of each family and of each kind of product, to key measurements by.
@@ -40,6 +44,7 @@ export function productTexts(): string {
   const inputGradient: ProductForm = { ...FORM, bAlong: "inner" };
   return TILES.flatMap((tile) => [
     productSource(tile, FORM, matmulAddressing(FORM)),
+    productSource(tile, TEXELS, matmulAddressing(TEXELS)),
     productSource(tile, FORM, CONV2D_FORWARD),
     productSource(tile, inputGradient, CONV2D_INPUT_GRADIENT),
     productSource(tile, gradient, conv2dWeightGradientAddressing(gradient)),

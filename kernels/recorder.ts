@@ -160,13 +160,21 @@ export class Recorder implements Disposable {
    * @param source The rows of texels, one behind the other.
    * @param texture What is written.
    * @param size Texels of a row, and rows.
+   * @param row The first row that is written. Default 0.
    */
-  copyToTexture(source: Slice, texture: GPUTexture, size: readonly [number, number]): void {
+  copyToTexture(
+    source: Slice,
+    texture: GPUTexture,
+    size: readonly [number, number],
+    row = 0,
+  ): void {
     const { buffer, offsetBytes: offset, bytes } = source;
-    const bytesPerRow = bytes / size[1];
-    this.#copyEncoder().copyBufferToTexture({ buffer, offset, bytesPerRow }, { texture }, [
-      ...size,
-    ]);
+    const layout = size[1] > 1 ? { bytesPerRow: bytes / size[1] } : {};
+    this.#copyEncoder().copyBufferToTexture(
+      { buffer, offset, ...layout },
+      { texture, origin: [0, row] },
+      [...size],
+    );
     this.#stats.copiedBytes += bytes;
   }
 

@@ -2,12 +2,13 @@
 
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
-import { definePackedKernel, packFor } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./reduce.wgsl" with { type: "text" };
 import { elementBytes, type Slice } from "./slice.ts";
 import { alignedRange, capacityOf, splitLength } from "./slice_elements.ts";
+import { copyLimits } from "./texel_pool.ts";
 
-const kernel = definePackedKernel("reduce", source);
+const kernel = definePackedKernel("reduce", source, { a: { binding: 1 }, b: { binding: 2 } });
 
 /** One invocation reduces about this many elements, or packs of four. */
 const CHUNK_LENGTH = 128;
@@ -66,7 +67,7 @@ function piecesOf(
 ): { pieces: Piece[]; chunks: number } {
   const { outer, length, inner } = options;
   const rowElements = length * inner;
-  const capacity = capacityOf(gpu);
+  const capacity = capacityOf(copyLimits(gpu));
   const whole = splitLength(
     length,
     rowElements <= capacity ? length : Math.max(1, Math.floor(capacity / inner)),
@@ -97,7 +98,7 @@ function runPass(
 ): void {
   const { a, b, y, length, inner, factor = 1, contiguous = gpu.adapter.software } = options;
   const packed = inner % 4 === 0 && [a, b, y].every(startsPack);
-  const { kernel: chosen, packs } = packFor(kernel, packed ? inner : 1);
+  const { packs } = packFor(kernel, packed ? inner : 1);
   const width = packed ? 4 : 1;
   for (const piece of plan.pieces) {
     const first = options.first + (piece.outerStart * length + piece.lengthStart) * inner;
@@ -107,7 +108,7 @@ function runPass(
     const input = alignedRange(gpu, a, first, count);
     const output = alignedRange(gpu, y, firstY, countY);
     const second = b && alignedRange(gpu, b, first, count);
-    gpu.run(chosen, reduction, {
+    runPacked(gpu, kernel, packed ? inner : 1, reduction, {
       buffers: {
         a: input.slice,
         ...(second && { b: second.slice }),

@@ -1,4 +1,4 @@
-// Reductions of (outer, length, inner) to (outer, chunks, inner). One invocation reduces one chunk of the length, for one pack of the
+// Reductions of the inputs `a` and `b` (outer, length, inner) to (outer, chunks, inner). One invocation reduces one chunk of the length, for one pack of the
 // inner axis, in a fixed order: the same input gives the same bits. Each turn of a loop adds up eight elements by themselves, so that
 // no long chain of additions loses digits.
 
@@ -14,8 +14,6 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> a: array<StoredPack>;
-@group(0) @binding(2) var<storage, read> b: array<StoredPack>;
 @group(0) @binding(3) var<storage, read_write> y: array<Pack>;
 
 struct Chunk {
@@ -56,13 +54,13 @@ fn chunkOf(t: u32) -> Chunk {
 }
 
 fn squareAt(i: u32) -> Pack {
-  let value = Pack(a[i]);
+  let value = aAt(i);
   return value * value;
 }
 
 // `offset`: what leads from an index of a to that of b.
 fn productAt(i: u32, offset: u32) -> Pack {
-  return Pack(a[i]) * Pack(b[i + offset]);
+  return aAt(i) * bAt(i + offset);
 }
 
 @compute @workgroup_size(THREADS)
@@ -73,10 +71,10 @@ fn sum(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @buil
   var total = Pack();
   var i = c.first;
   for (; i + 7u * step < c.end; i += 8u * step) {
-    total += ((Pack(a[i]) + Pack(a[i + step])) + (Pack(a[i + 2u * step]) + Pack(a[i + 3u * step]))) +
-      ((Pack(a[i + 4u * step]) + Pack(a[i + 5u * step])) + (Pack(a[i + 6u * step]) + Pack(a[i + 7u * step])));
+    total += ((aAt(i) + aAt(i + step)) + (aAt(i + 2u * step) + aAt(i + 3u * step))) +
+      ((aAt(i + 4u * step) + aAt(i + 5u * step)) + (aAt(i + 6u * step) + aAt(i + 7u * step)));
   }
-  for (; i < c.end; i += step) { total += Pack(a[i]); }
+  for (; i < c.end; i += step) { total += aAt(i); }
   y[c.output] = params.factor * total;
 }
 

@@ -1,3 +1,4 @@
+import { assert } from "@std/assert";
 import { assertClose, HALF, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Gpu } from "./gpu.ts";
@@ -81,6 +82,17 @@ for (const reduction of REDUCTIONS) {
         }
       }
     }
+  });
+
+  gpuTest(`reduce() by ${reduction} reads textures`, async () => {
+    using textured = await Gpu.open({ leastTexelBytes: 0 });
+    const shape = [3, 401, 8] as const;
+    const a = randomNumbers(3 * 401 * 8, "a");
+    const b = randomNumbers(a.length, "b");
+    const expected = reduceOnHost(reduction, shape, { a, b });
+    const found = await reduceOnGpu(textured, reduction, shape, { a, b }, { contiguous: true });
+    assertClose(found, expected, REDUCTION, "values");
+    assert(textured.stats().copiedBytes > a.byteLength, "a copy into a texture");
   });
 
   gpuTest(`reduce() by ${reduction} of f16 equals f32`, async (gpu) => {

@@ -14,9 +14,9 @@ fn rowExponentials(base: u32, columns: u32, lane: u32) -> vec2f {
     let c = valuesOf(base, columns, pack + 2u * LANES);
     let d = valuesOf(base, columns, pack + 3u * LANES);
     let m = max(greatest, packMaximum(max(max(a, b), max(c, d))));
-    total = total * preciseExp(greatest - m) + packSum((packExp(a - m) + packExp(b - m)) + (packExp(c - m) + packExp(d - m)));
+    total = total * expOfNegative(greatest - m) + packSum((packExpOfNegative(a - m) + packExpOfNegative(b - m)) + (packExpOfNegative(c - m) + packExpOfNegative(d - m)));
     greatest = m;
   }
   let maximum = rowMaximum(greatest, lane);
-  return vec2f(maximum, rowSum(vec4f(total * preciseExp(greatest - maximum)), lane).x);
+  return vec2f(maximum, rowSum(vec4f(total * expOfNegative(greatest - maximum)), lane).x);
 }

@@ -1,21 +1,29 @@
 /** Launchers of row_norm.wgsl: layer norm and RMS norm of rows, and their gradients. @module */
 
 import type { Gpu } from "./gpu.ts";
-import type { Kernel } from "./kernel.ts";
 import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
-import { definePackedKernel, packFor } from "./pack.ts";
+import { definePackedKernel, type PackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./row_norm.wgsl" with { type: "text" };
 import rowsLane from "./rows_lane.wgsl" with { type: "text" };
 import rowsWorkgroup from "./rows_workgroup.wgsl" with { type: "text" };
 import { reduce } from "./reduce.ts";
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 /** Who walks a row: one lane, or a workgroup whose lanes exchange their sums. */
 export type RowForm = "lane" | "workgroup";
 
+const INPUTS = {
+  x: { binding: 1 },
+  dy: { binding: 2 },
+  weight: { binding: 3, type: "Pack" },
+  bias: { binding: 4, type: "Pack" },
+  scale: { binding: 7 },
+  shift: { binding: 8 },
+} as const;
 const kernels = {
-  lane: definePackedKernel("row_norm", `${rowsLane}\n${source}`),
-  workgroup: definePackedKernel("row_norm", `${rowsWorkgroup}\n${source}`),
+  lane: definePackedKernel("row_norm", `${rowsLane}\n${source}`, INPUTS),
+  workgroup: definePackedKernel("row_norm", `${rowsWorkgroup}\n${source}`, INPUTS),
 };
 
 /** Extents and kind of a normalization of rows. */
@@ -43,7 +51,7 @@ export interface RowModulation {
 }
 
 interface Choice {
-  kernel: Kernel;
+  kernel: PackedKernel;
   packs: number;
   constants: Record<string, number>;
   form: RowForm;
@@ -58,7 +66,8 @@ function choose(gpu: Gpu, size: RowNormSize, modulated: boolean): Choice {
     (gpu.adapter.software && iterations <= MOST_ITERATIONS ? "lane" : "workgroup");
   requireIterations(gpu, "row_norm", form === "lane" ? iterations : iterations / gpu.threads);
   return {
-    ...packFor(kernels[form], size.width),
+    kernel: kernels[form],
+    packs: packFor(kernels[form], size.width).packs,
     constants: {
       CENTERED: size.centered ? 1 : 0,
       MODULATED: modulated ? 1 : 0,
@@ -85,7 +94,7 @@ function runRows(
   size: RowNormSize,
   operands: {
     rows: Record<string, Slice> & { x: Slice };
-    whole: Record<string, Slice>;
+    whole: Record<string, Slice> & { weight: Slice };
     statistics: string;
     /** Modulating vectors by name, undefined where there are none. */
     vectors: Record<string, Slice | undefined>;
@@ -99,16 +108,17 @@ function runRows(
   const elements = elementBytes(rows.x) * size.width;
   const bytesOf = (name: string): number => name === operands.statistics ? 8 : elements;
   const rowBytes = Object.keys(rows).map(bytesOf);
-  for (const range of splitRows(gpu, size.rows, { rowBytes, operation })) {
+  for (const range of splitRows(copyLimits(gpu), size.rows, { rowBytes, operation })) {
     const buffers: Record<string, Slice> = { ...whole };
     for (const [name, slice] of Object.entries(rows)) {
       buffers[name] = sliceRows(slice, range, bytesOf(name));
     }
-    // Every declared binding needs a buffer, also those that are not read.
-    for (const [name, slice] of vectors) buffers[name] = slice ?? buffers.x!;
+    // Every declared binding needs a buffer of its type, also those that are not read: the smallest.
+    const unread = rows.x.half ? buffers.x! : whole.weight;
+    for (const [name, slice] of vectors) buffers[name] = slice ?? unread;
     const threads = range.count * (form === "lane" ? 1 : gpu.threads);
     const params = paramsOf(size, { rows: range.count, packs, first_row: range.start });
-    gpu.run(kernel, entryPoint, { buffers, params, constants, threads });
+    runPacked(gpu, kernel, size.width, entryPoint, { buffers, params, constants, threads });
   }
 }
 
@@ -194,11 +204,11 @@ function sumChunks(
     multiple: images > 1 ? imageRows : chunk,
     operation: "row_norm.chunk_gradients",
   };
-  for (const range of splitRows(gpu, rows, options)) {
+  for (const range of splitRows(copyLimits(gpu), rows, options)) {
     const count = images > 1
       ? range.count / imageRows * imageChunks
       : Math.ceil(range.count / chunk);
-    gpu.run(kernel, "chunk_gradients", {
+    runPacked(gpu, kernel, width, "chunk_gradients", {
       buffers: {
         dy: sliceRows(dy, range, rowBytes),
         x: sliceRows(x, range, rowBytes),
@@ -237,7 +247,7 @@ export function rowNormAffineGradients(
   const { kernel, packs, constants } = choose(gpu, size, false);
   const { partial, plan } = sumChunks(gpu, buffers, size);
   const spare = dbias ?? gpu.acquire(4 * width, "row_norm scratch");
-  gpu.run(kernel, "affine_gradients", {
+  runPacked(gpu, kernel, width, "affine_gradients", {
     buffers: { chunkSums: partial, dbias: spare, dweight },
     params: paramsOf(size, { rows, packs, ...plan }),
     constants,
@@ -268,7 +278,7 @@ export function rowNormModulationGradients(
   const { kernel, packs, constants } = choose(gpu, size, true);
   const { partial, plan } = sumChunks(gpu, buffers, size);
   const imageWeights = gpu.acquire(4 * images * width, "row_norm scratch");
-  gpu.run(kernel, "modulation_gradients", {
+  runPacked(gpu, kernel, width, "modulation_gradients", {
     buffers: { chunkSums: partial, weight, scale, dscale, dshift, imageWeights },
     params: paramsOf(size, { rows, packs, ...plan }),
     constants,

@@ -1,5 +1,8 @@
 // Normalization of the rows of a matrix: layer norm (CENTERED) by mean and standard deviation, RMS norm by the root mean square. With
 // MODULATED, the result of each image's rows is multiplied by 1 + scale and shifted (Peebles & Xie 2023).
+//
+// Inputs: `x`, `dy` (rows, packs); `weight`, `bias` (packs); `scale`, `shift` (images, packs). `bias` is not read unless CENTERED, `scale`
+// and `shift` not unless MODULATED.
 
 override CENTERED: u32 = 1u;
 override MODULATED: u32 = 0u;
@@ -18,15 +21,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> x: array<StoredPack>; // (rows, packs)
-@group(0) @binding(2) var<storage, read> dy: array<StoredPack>; // (rows, packs)
-@group(0) @binding(3) var<storage, read> weight: array<Pack>; // (packs)
-@group(0) @binding(4) var<storage, read> bias: array<Pack>; // (packs); not read unless CENTERED
 @group(0) @binding(5) var<storage, read> statistics: array<vec2f>; // (rows): mean (0 unless CENTERED), 1 / deviation
 @group(0) @binding(5) var<storage, read_write> newStatistics: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> y: array<StoredPack>; // (rows, packs)
-@group(0) @binding(7) var<storage, read> scale: array<StoredPack>; // (images, packs); not read unless MODULATED
-@group(0) @binding(8) var<storage, read> shift: array<StoredPack>; // (images, packs); not read unless MODULATED
 
 @group(0) @binding(6) var<storage, read_write> partial: array<Pack>; // (chunks, 2, packs)
 @group(0) @binding(1) var<storage, read> chunkSums: array<Pack>; // (chunks, 2, packs)
@@ -38,16 +35,16 @@ struct Params {
 
 // Gradient by the normalized and weighted row, of one pack.
 fn upstream(at: u32, pack: u32, image: u32) -> Pack {
-  let gradient = Pack(dy[at]);
+  let gradient = dyAt(at);
   if (MODULATED == 0u) { return gradient; }
-  return gradient * (1.0 + Pack(scale[image * params.packs + pack]));
+  return gradient * (1.0 + scaleAt(image * params.packs + pack));
 }
 
 fn normalized(at: u32, pack: u32, image: u32, mean: f32, factor: f32) -> Pack {
-  let u = (Pack(x[at]) - mean) * factor * weight[pack];
-  if (CENTERED == 1u) { return u + bias[pack]; }
+  let u = (xAt(at) - mean) * factor * weightAt(pack);
+  if (CENTERED == 1u) { return u + biasAt(pack); }
   if (MODULATED == 0u) { return u; }
-  return fma(u, 1.0 + Pack(scale[image * params.packs + pack]), Pack(shift[image * params.packs + pack]));
+  return fma(u, 1.0 + scaleAt(image * params.packs + pack), shiftAt(image * params.packs + pack));
 }
 
 @compute @workgroup_size(THREADS)
@@ -61,21 +58,21 @@ fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
   var mean = 0.0;
   if (CENTERED == 1u) {
     var sum = Pack();
-    for (var at = first; at < end; at += LANES) { sum += Pack(x[at]); }
+    for (var at = first; at < end; at += LANES) { sum += xAt(at); }
     mean = rowSum(packSum(sum), l) / params.width;
   }
   // Four packs at a time: a loop's end costs as much as a load.
   var squares = Pack();
   var at = first;
   for (; at + 3u * LANES < end; at += 4u * LANES) {
-    let a = Pack(x[at]) - mean;
-    let b = Pack(x[at + LANES]) - mean;
-    let c = Pack(x[at + 2u * LANES]) - mean;
-    let d = Pack(x[at + 3u * LANES]) - mean;
+    let a = xAt(at) - mean;
+    let b = xAt(at + LANES) - mean;
+    let c = xAt(at + 2u * LANES) - mean;
+    let d = xAt(at + 3u * LANES) - mean;
     squares += (a * a + b * b) + (c * c + d * d);
   }
   for (; at < end; at += LANES) {
-    let deviation = Pack(x[at]) - mean;
+    let deviation = xAt(at) - mean;
     squares += deviation * deviation;
   }
   let factor = 1.0 / sqrt(rowSum(packSum(squares), l) / params.width + params.eps);
@@ -105,16 +102,16 @@ fn input_gradient(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: v
   var sum = Pack();
   var product = Pack();
   for (var at = first; at < end; at += LANES) {
-    let du = weight[at - begin] * upstream(at, at - begin, image);
+    let du = weightAt(at - begin) * upstream(at, at - begin, image);
     sum += du;
-    product += du * (Pack(x[at]) - mean) * factor;
+    product += du * (xAt(at) - mean) * factor;
   }
   var meanGradient = 0.0;
   if (CENTERED == 1u) { meanGradient = rowSum(packSum(sum), l) / params.width; }
   let meanProduct = rowSum(packSum(product), l) / params.width;
   for (var at = first; at < end; at += LANES) {
-    let xhat = (Pack(x[at]) - mean) * factor;
-    y[at] = StoredPack(factor * (weight[at - begin] * upstream(at, at - begin, image) - meanGradient - xhat * meanProduct));
+    let xhat = (xAt(at) - mean) * factor;
+    y[at] = StoredPack(factor * (weightAt(at - begin) * upstream(at, at - begin, image) - meanGradient - xhat * meanProduct));
   }
 }
 
@@ -132,9 +129,9 @@ fn chunk_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: 
   var product = Pack();
   for (var row = begin; row < end; row++) {
     let at = row * params.packs + pack;
-    let gradient = Pack(dy[at]);
+    let gradient = dyAt(at);
     sum += gradient;
-    product += gradient * (Pack(x[at]) - statistics[row].x) * statistics[row].y;
+    product += gradient * (xAt(at) - statistics[row].x) * statistics[row].y;
   }
   let at = 2u * (params.first + chunk) * params.packs + pack;
   partial[at] = sum;
@@ -171,6 +168,6 @@ fn modulation_gradients(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups
     product += chunkSums[at + params.packs];
   }
   dshift[i] = StoredPack(sum);
-  dscale[i] = StoredPack(weight[pack] * product);
-  imageWeights[i] = (1.0 + Pack(scale[i])) * product;
+  dscale[i] = StoredPack(weightAt(pack) * product);
+  imageWeights[i] = (1.0 + scaleAt(i)) * product;
 }

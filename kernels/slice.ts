@@ -14,7 +14,7 @@ export interface Slice {
   readonly half?: boolean;
   /**
    * Where the elements are instead of in the buffer, if that is so: the rows of a matrix in a texture, 16 bytes a texel (see
-   * `Gpu.moveToTexels`). Only bindings of type `texture_2d` take it.
+   * `Gpu.moveToTexels`), or an array of vectors (see `Gpu.copyToTexels`). Only bindings of type `texture_2d` take it.
    */
   readonly texture?: GPUTexture;
 }

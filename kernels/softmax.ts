@@ -3,12 +3,16 @@
 import type { Gpu } from "./gpu.ts";
 import { lanesFor } from "./lanes.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
-import { definePackedKernel, packFor } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import rowExponentials from "./row_exponentials.wgsl" with { type: "text" };
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./softmax.wgsl" with { type: "text" };
+import { copyLimits } from "./texel_pool.ts";
 
-const kernels = definePackedKernel("softmax", `${lanes}\n${rowExponentials}\n${source}`);
+const kernels = definePackedKernel("softmax", `${lanes}\n${rowExponentials}\n${source}`, {
+  x: { binding: 1 },
+  dy: { binding: 3 },
+});
 
 /** Extents of a matrix whose rows are normalized. */
 export interface RowsShape {
@@ -37,11 +41,11 @@ function launch(
   const { rows, columns } = shape;
   const operation = `softmax.${entryPoint}`;
   const matrices = Object.entries(options.matrices);
-  const { kernel, packs } = packFor(kernels, columns);
+  const { packs } = packFor(kernels, columns);
   const rowBytes = elementBytes(matrices[0]![1]) * columns;
-  for (const range of splitRows(gpu, rows, { rowBytes: [rowBytes], operation })) {
+  for (const range of splitRows(copyLimits(gpu), rows, { rowBytes: [rowBytes], operation })) {
     const parts = matrices.map(([name, slice]) => [name, sliceRows(slice, range, rowBytes)]);
-    gpu.run(kernel, entryPoint, {
+    runPacked(gpu, kernels, columns, entryPoint, {
       buffers: { ...options.whole, ...Object.fromEntries(parts) },
       params: {
         rows: range.count,

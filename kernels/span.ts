@@ -1,24 +1,33 @@
 /** Runs kernels over equally long arrays of any length, four packs of four elements an invocation. @module */
 
 import type { Gpu, RunOptions } from "./gpu.ts";
-import { definePackedKernel, type PackedKernel } from "./pack.ts";
+import { definePackedKernel, type PackedInput, type PackedKernel, runPacked } from "./pack.ts";
 import { elementBytes, elementCount, type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 import span from "./span.wgsl" with { type: "text" };
+import { copyLimits } from "./texel_pool.ts";
 
 /** Packs of an invocation. */
 const SPAN = 4;
 /** A part of an array that starts at a multiple of this many elements is one that every adapter can bind. */
 const ALIGNED_ELEMENTS = 128;
 
+/** Bytes of an array that are copied into a texture at a time: a processor's cache keeps them until they are read. */
+const TEXEL_PART_BYTES = 2 ** 22;
+
 /**
  * Defines a kernel over `Pack` whose invocations take the packs that `spanOf` gives, up to `params.count`.
  *
  * @param name Name of the kernel in labels, errors and profiles.
  * @param source Its WGSL.
+ * @param inputs As for {@linkcode definePackedKernel}.
  * @returns Both widths.
  */
-export function defineSpanKernel(name: string, source: string): PackedKernel {
-  return definePackedKernel(name, `${span}\n${source}`);
+export function defineSpanKernel(
+  name: string,
+  source: string,
+  inputs?: Readonly<Record<string, PackedInput>>,
+): PackedKernel {
+  return definePackedKernel(name, `${span}\n${source}`, inputs);
 }
 
 /** What {@linkcode runSpans} runs. */
@@ -53,22 +62,23 @@ export function runSpans(
   const bytes = elementBytes(first!);
   const whole = count % 4 === 0 ? count : count - count % ALIGNED_ELEMENTS;
   const parts = [
-    { chosen: kernel.vector, width: 4, start: 0, count: whole },
-    { chosen: kernel.scalar, width: 1, start: whole, count: count - whole },
+    { width: 4, start: 0, count: whole },
+    { width: 1, start: whole, count: count - whole },
   ];
+  const operation = `${kernel.vector.name}.${entryPoint}`;
+  const limits = kernel.inputs.size > 0 ? copyLimits(gpu, TEXEL_PART_BYTES) : gpu;
   for (const part of parts) {
     if (part.count === 0) continue;
-    const { chosen, width } = part;
+    const { width } = part;
     const packBytes = bytes * width;
-    const operation = `${chosen.name}.${entryPoint}`;
-    const limits = { rowBytes: [packBytes], operation };
-    for (const range of splitRows(gpu, part.count / width, limits)) {
+    const ranges = splitRows(limits, part.count / width, { rowBytes: [packBytes], operation });
+    for (const range of ranges) {
       const bound: Record<string, Slice> = {};
       for (const [name, slice] of Object.entries(buffers)) {
         const within = subslice(slice, bytes * part.start, bytes * part.count);
         bound[name] = sliceRows(within, range, packBytes);
       }
-      gpu.run(chosen, entryPoint, {
+      runPacked(gpu, kernel, width, entryPoint, {
         buffers: bound,
         params: { ...options.params, count: range.count },
         constants: { ...options.constants, CONTIGUOUS: contiguous ? 1 : 0 },

@@ -123,7 +123,7 @@ export interface OpCase {
   epsilon?: number;
   /** Also run with these inputs in f16: values and gradients must equal those of f32 inputs with the same, rounded, numbers. */
   half?: readonly string[];
-  /** Also run on a device that binds at most this many bytes; values and gradients must be equal. */
+  /** Also run on a device that binds at most this many bytes, and reads textures where it can; values and gradients must be equal. */
   bindingLimit?: number;
 }
 
@@ -273,9 +273,9 @@ export function checkOp(op: string, cases: readonly OpCase[]): void {
     if (testCase.half) registerHalf(op, testCase, wrt);
     if (bindingLimit !== undefined) {
       gpuTest(
-        `${op} ${testCase.name}: bindings of at most ${bindingLimit} bytes give the same`,
+        `${op} ${testCase.name}: bindings of at most ${bindingLimit} bytes, and textures, give the same`,
         async (gpu) => {
-          using limited = await Gpu.open({ maxBindingBytes: bindingLimit });
+          using limited = await Gpu.open({ maxBindingBytes: bindingLimit, leastTexelBytes: 0 });
           const whole = await valueAndGradients(gpu, testCase, wrt);
           const ranged = await valueAndGradients(limited, testCase, wrt);
           assertClose(ranged.y, whole.y, RANGED, "values");

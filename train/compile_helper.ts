@@ -45,8 +45,9 @@ async function compileAll(): Promise<void> {
     const { name, source, entryPoint, constants, buffers: names } = next;
     const kernel = kernelOfText(name, source);
     const buffers = Object.fromEntries(names.map((buffer) => {
-      const half = kernel.bindings.get(buffer)?.width === "half";
-      return [buffer, { ...gpu.acquire(BOUND_BYTES), half }];
+      const { width, texels } = kernel.bindings.get(buffer)!;
+      const slice = { ...gpu.acquire(BOUND_BYTES), half: width === "half" || texels === "u32" };
+      return [buffer, texels ? gpu.moveToTexels(slice, 1) : slice];
     }));
     gpu.compile(kernel, entryPoint, { buffers, constants });
     // Blocks until the pipeline before this one is compiled: the next text is read meanwhile, and no time goes into waits.

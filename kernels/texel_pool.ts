@@ -1,0 +1,112 @@
+/** The pool of textures that hold arrays of vectors: software adapters load texels faster than elements of storage buffers. @module */
+
+import type { BufferPool } from "./pool.ts";
+import type { BindingLimits, Slice } from "./slice.ts";
+
+/** Texels of a row, as in texels.wgsl: vector i of an array is texel (i % TEXEL_ROW, i / TEXEL_ROW). */
+export const TEXEL_ROW = 2048;
+/** Bytes of a texel: four f32. */
+export const TEXEL_BYTES = 16;
+
+/** Copies take at most this much memory each. */
+const MOST_COPY_BYTES = 2 ** 26;
+
+/**
+ * Limits of parts of arrays that can also be copied into textures.
+ *
+ * @param gpu The device.
+ * @param mostBytes Bytes of a copy, at most. Default: as many as may be.
+ * @returns The device's limits or, where it reads textures, smaller ones.
+ */
+export function copyLimits(
+  gpu: BindingLimits & { leastTexelBytes: number },
+  mostBytes: number = MOST_COPY_BYTES,
+): BindingLimits {
+  const { maxBindingBytes, offsetAlignment, leastTexelBytes } = gpu;
+  const most = leastTexelBytes < Infinity ? mostBytes : Infinity;
+  return { offsetAlignment, maxBindingBytes: Math.min(maxBindingBytes, most) };
+}
+
+/**
+ * Tells whether an array can be copied into a texture.
+ *
+ * @param slice The array.
+ * @returns Whether it is f32, begins at a whole texel and is not too large.
+ */
+export function fitsTexelCopy({ half, texture, offsetBytes, bytes }: Slice): boolean {
+  return !half && !texture && offsetBytes % TEXEL_BYTES === 0 && bytes <= MOST_COPY_BYTES;
+}
+
+/** Textures by number of rows, made when they are first wanted and used again: the queue runs in order, as for buffers. */
+export class TexelPool {
+  readonly #device: GPUDevice;
+  readonly #bytes: Pick<BufferPool, "count">;
+  readonly #free = new Map<number, GPUTexture[]>();
+  readonly #live = new Set<GPUTexture>();
+
+  /**
+   * Starts empty.
+   *
+   * @param device The device that creates the textures.
+   * @param bytes Counts their bytes.
+   */
+  constructor(device: GPUDevice, bytes: Pick<BufferPool, "count">) {
+    this.#device = device;
+    this.#bytes = bytes;
+  }
+
+  /**
+   * Takes a texture for at least `bytes` bytes.
+   *
+   * @param bytes Wanted size.
+   * @returns A texture of rows of {@linkcode TEXEL_ROW} texels whose contents are undefined.
+   * @throws {GpuMemoryError} If it passes the budget.
+   */
+  acquire(bytes: number): GPUTexture {
+    const wanted = Math.max(1, Math.ceil(bytes / TEXEL_BYTES / TEXEL_ROW));
+    // Few different heights, so that nearly equal sizes share textures.
+    const step = 2 ** Math.max(0, Math.floor(Math.log2(wanted)) - 2);
+    const rows = Math.ceil(wanted / step) * step;
+    let texture = this.#free.get(rows)?.pop();
+    if (texture) this.#bytes.count(bytesOf(texture), -bytesOf(texture));
+    else {
+      this.#bytes.count(rows * TEXEL_ROW * TEXEL_BYTES);
+      texture = this.#device.createTexture({
+        label: "an array of vectors",
+        size: [TEXEL_ROW, rows],
+        format: "rgba32float",
+        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.TEXTURE_BINDING,
+      });
+    }
+    this.#live.add(texture);
+    return texture;
+  }
+
+  /**
+   * Gives a texture back, if it is of this pool.
+   *
+   * @param texture Any texture.
+   * @returns Whether it is.
+   */
+  release(texture: GPUTexture): boolean {
+    if (!this.#live.delete(texture)) return false;
+    this.#bytes.count(-bytesOf(texture), bytesOf(texture));
+    const list = this.#free.get(texture.height);
+    if (list) list.push(texture);
+    else this.#free.set(texture.height, [texture]);
+    return true;
+  }
+
+  /** Destroys all released textures; what was recorded must have been submitted. */
+  trim(): void {
+    for (const texture of [...this.#free.values()].flat()) {
+      this.#bytes.count(0, -bytesOf(texture));
+      texture.destroy();
+    }
+    this.#free.clear();
+  }
+}
+
+function bytesOf({ width, height }: GPUTexture): number {
+  return width * height * TEXEL_BYTES;
+}

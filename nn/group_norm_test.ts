@@ -82,6 +82,9 @@ checkOp("groupNorm()", [
   groupNormCase("with swish", [2, 6, 5, 16], { groups: 4, swish: true }, {
     half: ["x"],
   }),
+  groupNormCase("with swish, of vectors, ranged", [2, 4, 9, 8], { groups: 2, swish: true }, {
+    bindingLimit: 1024,
+  }),
   groupNormCase("with swish, scalar, ranged", [2, 4, 9, 6], { groups: 2, swish: true }, {
     bindingLimit: 1024,
   }),

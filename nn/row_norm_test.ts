@@ -54,6 +54,7 @@ function rmsCase(name: string, shape: number[], extra: Partial<OpCase> = {}): Op
 checkOp("layerNorm()", [
   layerCase("of three axes", [2, 5, 32], { half: ["x"] }),
   layerCase("of rows that are no multiple of four, ranged", [37, 7], { bindingLimit: 512 }),
+  layerCase("of rows of vectors, ranged", [37, 12], { bindingLimit: 1024 }),
   layerCase("of one row", [12]),
 ]);
 
@@ -157,6 +158,7 @@ gpuTest("modulatedRmsNorm() rejects vectors of another shape", (gpu) => {
 checkOp("rmsNorm()", [
   rmsCase("of three axes", [2, 5, 32], { half: ["x"] }),
   rmsCase("of rows that are no multiple of four, ranged", [37, 7], { bindingLimit: 512 }),
+  rmsCase("of rows of vectors, ranged", [37, 12], { bindingLimit: 1024 }),
   rmsCase("of one row", [300]),
 ]);
 

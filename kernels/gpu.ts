@@ -1,12 +1,13 @@
 /** The device: opens the adapter, records dispatches and copies, moves data in and out, counts. @module */
 
+import { dryDevice } from "./dry_device.ts";
 import { GpuError } from "./errors.ts";
 import { type Kernel, kernelFor } from "./kernel.ts";
 import type { PipelineDescription } from "./pipeline_cache.ts";
-import { BufferPool, type PoolStats } from "./pool.ts";
+import { BufferPool, type MemoryUse, type PoolStats } from "./pool.ts";
 import type { ProfileTimes } from "./profiler.ts";
 import { ReadBack } from "./read_back.ts";
-import { Recorder, type RecorderStats, type Work } from "./recorder.ts";
+import { type Dispatch, Recorder, type RecorderStats, type Work } from "./recorder.ts";
 import { type Slice, subslice, wholeWords } from "./slice.ts";
 import { TEXEL_BYTES, TEXEL_ROW, TexelPool } from "./texel_pool.ts";
 import { TileTable } from "./tile_table.ts";
@@ -30,6 +31,12 @@ export interface GpuOptions {
   leastTexelBytes?: number;
   /** Pretend that the adapter lacks these features: tests use it where adapters differ. */
   withoutFeatures?: readonly string[];
+}
+
+/** Options of {@linkcode Gpu.dry}. */
+export interface DryGpuOptions {
+  /** Is shown every dispatch. */
+  onDispatch?: (dispatch: Dispatch) => void;
 }
 
 /** What is known of the adapter. */
@@ -99,7 +106,9 @@ export class Gpu implements Disposable {
   /** What is known of the adapter. */
   readonly adapter: AdapterDescription;
   /** Which tile serves which product. */
-  readonly tiles: TileTable = new TileTable();
+  readonly tiles: TileTable;
+  /** Whether it has sizes only: nothing is computed, and what is read is zero. */
+  readonly isDry: boolean;
   /** The device's limits: the adapter's own. */
   readonly limits: GPUSupportedLimits;
   /** Features that were present and are enabled. */
@@ -124,9 +133,15 @@ export class Gpu implements Disposable {
   readonly #moved = { uploadedBytes: 0, readBytes: 0 };
   #closed = false;
 
-  private constructor(device: GPUDevice, adapter: AdapterDescription, options: GpuOptions) {
+  private constructor(
+    device: GPUDevice,
+    adapter: AdapterDescription,
+    options: GpuOptions & { dry?: DryGpuOptions; tiles?: TileTable },
+  ) {
     this.#device = device;
     this.adapter = adapter;
+    this.isDry = options.dry !== undefined;
+    this.tiles = options.tiles ?? new TileTable();
     this.limits = device.limits;
     this.features = new Set<string>(device.features as Iterable<string>);
     this.maxBindingBytes = Math.min(
@@ -139,7 +154,7 @@ export class Gpu implements Disposable {
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
       byteBudget: options.byteBudget ?? Infinity,
-      maxBufferBytes: device.limits.maxBufferSize,
+      maxBufferBytes: this.isDry ? Infinity : device.limits.maxBufferSize,
       flush: () => this.#recorder.submit(),
       onDestroy: () => this.#recorder.forgetBuffers(),
       onTrim: () => {
@@ -154,6 +169,7 @@ export class Gpu implements Disposable {
       // Exact where the uncaptured error, which follows, would only name the candidates.
       onError: (error) => this.#failure = error,
       onPipeline: options.onPipeline,
+      onDispatch: options.dry?.onDispatch,
     });
     device.addEventListener(
       "uncapturederror",
@@ -205,16 +221,43 @@ export class Gpu implements Disposable {
   }
 
   /**
+   * Makes a device like another one, of sizes without memory. Code that runs on it takes the same buffers from the same pool and
+   * records the same dispatches, so that its statistics say what the real one will need. It has no budget, and buffers may be larger
+   * than the adapter's largest: what fits is to be compared with `limits`.
+   *
+   * @param like The device that it stands for.
+   * @param options Who is shown the dispatches.
+   * @returns The device; dispose it.
+   *
+   * @example The memory of a step
+   * ```ts ignore
+   * using dry = Gpu.dry(gpu);
+   * using learner = new TokenizerLearner(dry, options);
+   * await learner.step(batches, settings);
+   * console.log(dry.stats().peakBytes, dry.peakUses);
+   * ```
+   */
+  static dry(like: Gpu, options: DryGpuOptions = {}): Gpu {
+    return new Gpu(dryDevice(like.limits, like.features), like.adapter, {
+      maxBindingBytes: like.maxBindingBytes,
+      leastTexelBytes: like.leastTexelBytes,
+      tiles: like.tiles,
+      dry: options,
+    });
+  }
+
+  /**
    * Takes a buffer from the pool; its contents are undefined.
    *
    * @param bytes Wanted size.
    * @param purpose Named in errors.
+   * @param use What it counts as in {@linkcode Gpu.peakUses}. Default: workspace.
    * @returns The whole of the wanted size; give it back by {@linkcode Gpu.release}.
    * @throws {GpuMemoryError} If it passes the budget or the adapter's largest buffer.
    */
-  acquire(bytes: number, purpose = "a tensor"): Slice {
+  acquire(bytes: number, purpose = "a tensor", use: MemoryUse = "workspace"): Slice {
     this.#assertOpen();
-    return { buffer: this.#pool.acquire(bytes, purpose), offsetBytes: 0, bytes };
+    return { buffer: this.#pool.acquire(bytes, purpose, use), offsetBytes: 0, bytes };
   }
 
   /**
@@ -443,6 +486,11 @@ export class Gpu implements Disposable {
    */
   stats(): GpuStats {
     return { ...this.#pool.stats(), ...this.#recorder.stats(), ...this.#moved };
+  }
+
+  /** What the live bytes held when they were most (`peakLiveBytes`). */
+  get peakUses(): Readonly<Record<MemoryUse, number>> {
+    return this.#pool.peakUses;
   }
 
   /**

@@ -2,6 +2,22 @@
 
 import { GpuMemoryError } from "./errors.ts";
 
+/** What memory is used for, as plans and errors name it. */
+export const MEMORY_USES = [
+  "weights",
+  "gradients",
+  "optimizer",
+  "averages",
+  "activations",
+  "workspace",
+] as const;
+
+/**
+ * What a buffer holds: parameters; gradients, of activations too while they are on their way; an optimizer's moments; averages of
+ * weights; results of ops; anything that lives within an op or a step.
+ */
+export type MemoryUse = typeof MEMORY_USES[number];
+
 /** Bytes and counts of a {@linkcode BufferPool}, at one moment. */
 export interface PoolStats {
   /** Bytes of buffers that an owner holds now. */
@@ -10,6 +26,10 @@ export interface PoolStats {
   pooledBytes: number;
   /** The largest `liveBytes + pooledBytes` so far. */
   peakBytes: number;
+  /** The largest `liveBytes` so far: what the budget has to hold. */
+  peakLiveBytes: number;
+  /** The largest buffer so far. */
+  largestBufferBytes: number;
   /** Buffers created so far. */
   createdBuffers: number;
 }
@@ -33,6 +53,10 @@ export interface BufferPoolOptions {
   onTrim: () => void;
 }
 
+function noBytes(): Record<MemoryUse, number> {
+  return { weights: 0, gradients: 0, optimizer: 0, averages: 0, activations: 0, workspace: 0 };
+}
+
 /**
  * Buffers by size. A released buffer is reused as soon as possible: the queue runs in order, so a reader that was encoded earlier
  * has read before the next writer writes. Contents of an acquired buffer are undefined.
@@ -41,10 +65,14 @@ export class BufferPool {
   readonly #device: GPUDevice;
   readonly #options: BufferPoolOptions;
   readonly #free = new Map<number, GPUBuffer[]>();
-  readonly #live = new Set<GPUBuffer>();
+  readonly #live = new Map<GPUBuffer, MemoryUse>();
+  readonly #uses: Record<MemoryUse, number> = noBytes();
   #liveBytes = 0;
   #pooledBytes = 0;
   #peakBytes = 0;
+  #peakLiveBytes = 0;
+  #largestBufferBytes = 0;
+  #peakUses: Readonly<Record<MemoryUse, number>> = noBytes();
   #createdBuffers = 0;
 
   /**
@@ -63,15 +91,15 @@ export class BufferPool {
    *
    * @param bytes Wanted size.
    * @param purpose Named in the error.
+   * @param use What it counts as.
    * @returns A storage buffer whose contents are undefined.
    * @throws {GpuMemoryError} If the size passes the device's largest buffer, or the budget even after all pooled buffers are destroyed.
    */
-  acquire(bytes: number, purpose: string): GPUBuffer {
+  acquire(bytes: number, purpose: string, use: MemoryUse = "workspace"): GPUBuffer {
     const size = Math.max(GRANULE_BYTES, Math.ceil(bytes / GRANULE_BYTES) * GRANULE_BYTES);
     const buffer = this.#takeFree(size) ?? this.#create(size, purpose);
-    this.#live.add(buffer);
-    this.#liveBytes += buffer.size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    this.#live.set(buffer, use);
+    this.#take(buffer.size, use);
     return buffer;
   }
 
@@ -82,12 +110,15 @@ export class BufferPool {
    * @throws {TypeError} If the buffer is not live in this pool (released twice, or foreign).
    */
   release(buffer: GPUBuffer): void {
-    if (!this.#live.delete(buffer)) {
+    const use = this.#live.get(buffer);
+    if (use === undefined) {
       throw new TypeError(
         "Cannot release a buffer: expected one that is live in this pool, found one released before",
       );
     }
+    this.#live.delete(buffer);
     this.#liveBytes -= buffer.size;
+    this.#uses[use] -= buffer.size;
     this.#pooledBytes += buffer.size;
     const list = this.#free.get(buffer.size);
     if (list) list.push(buffer);
@@ -95,7 +126,7 @@ export class BufferPool {
   }
 
   /**
-   * Counts memory that lies outside the pool, such as a texture's.
+   * Counts memory that lies outside the pool, a texture's, as workspace.
    *
    * @param liveBytes Bytes that an owner takes or, if negative, gives back.
    * @param pooledBytes Growth of what waits for reuse. Default 0.
@@ -103,9 +134,8 @@ export class BufferPool {
    */
   count(liveBytes: number, pooledBytes = 0): void {
     if (liveBytes + pooledBytes > 0) this.#makeRoom(liveBytes + pooledBytes, "a texture");
-    this.#liveBytes += liveBytes;
     this.#pooledBytes += pooledBytes;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    this.#take(liveBytes, "workspace");
   }
 
   /**
@@ -131,9 +161,10 @@ export class BufferPool {
   /** Destroys every buffer, live ones included. */
   destroy(): void {
     this.trim(0);
-    for (const buffer of this.#live) buffer.destroy();
+    for (const buffer of this.#live.keys()) buffer.destroy();
     this.#live.clear();
     this.#liveBytes = 0;
+    Object.assign(this.#uses, noBytes());
   }
 
   /**
@@ -146,8 +177,24 @@ export class BufferPool {
       liveBytes: this.#liveBytes,
       pooledBytes: this.#pooledBytes,
       peakBytes: this.#peakBytes,
+      peakLiveBytes: this.#peakLiveBytes,
+      largestBufferBytes: this.#largestBufferBytes,
       createdBuffers: this.#createdBuffers,
     };
+  }
+
+  /** What the live bytes held when they were `peakLiveBytes` first. */
+  get peakUses(): Readonly<Record<MemoryUse, number>> {
+    return this.#peakUses;
+  }
+
+  #take(bytes: number, use: MemoryUse): void {
+    this.#liveBytes += bytes;
+    this.#uses[use] += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
+    if (this.#liveBytes <= this.#peakLiveBytes) return;
+    this.#peakLiveBytes = this.#liveBytes;
+    this.#peakUses = { ...this.#uses };
   }
 
   #takeFree(size: number): GPUBuffer | undefined {
@@ -173,6 +220,7 @@ export class BufferPool {
     }
     this.#makeRoom(size, purpose);
     this.#createdBuffers++;
+    this.#largestBufferBytes = Math.max(this.#largestBufferBytes, size);
     return this.#device.createBuffer({
       label: purpose,
       size,

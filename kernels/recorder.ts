@@ -58,6 +58,8 @@ export interface RecorderOptions {
    * waits for a flush, so that all of its pipelines can be.
    */
   readonly onPipeline?: ((description: PipelineDescription) => boolean) | undefined;
+  /** Called with every dispatch. */
+  readonly onDispatch?: ((dispatch: Dispatch) => void) | undefined;
 }
 
 /** Dispatches after which an idle device gets its first submit; each following one may be twice as large. */
@@ -71,6 +73,7 @@ export class Recorder implements Disposable {
   readonly #uniform: GPUBuffer;
   readonly #staging: ParamsStaging;
   readonly #cache: PipelineCache;
+  readonly #onDispatch: ((dispatch: Dispatch) => void) | undefined;
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
   #profiler: Profiler | undefined;
@@ -89,6 +92,7 @@ export class Recorder implements Disposable {
    */
   constructor(device: GPUDevice, options: RecorderOptions) {
     this.#device = device;
+    this.#onDispatch = options.onDispatch;
     this.#staging = new ParamsStaging(device.limits.minUniformBufferOffsetAlignment);
     this.#uniform = device.createBuffer({
       label: "params",
@@ -114,6 +118,7 @@ export class Recorder implements Disposable {
    */
   dispatch(dispatch: Dispatch): void {
     const { kernel, entryPoint, constants, params, workgroups } = dispatch;
+    this.#onDispatch?.(dispatch);
     const operation = `${kernel.name}.${entryPoint}`;
     const mostHeld = this.#profiler ? MOST_PROFILED : Infinity;
     this.#profiler?.recording();

@@ -119,7 +119,7 @@ export class Lpips extends Module {
       const head = new Conv2d(context, { inputs, outputs: 1, kernel: 1, bias: false });
       this.#heads.push(this.register(`lin${i}.model.1`, head));
     }
-    if (gpu) this.#writeHashed(salt);
+    if (gpu && !gpu.isDry) this.#writeHashed(salt);
   }
 
   /**

@@ -38,6 +38,7 @@ export class GradientAccumulator implements Disposable {
         sum = new Parameter(gpu, operand.shape, {
           trainable: false,
           purpose: "a sum of gradients",
+          use: "gradients",
         });
         this.#sums.set(operand, sum);
       }

@@ -1,6 +1,7 @@
 /** Small parameters side by side in few buffers, so that one dispatch serves many of them. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
+import type { MemoryUse } from "../kernels/pool.ts";
 import type { Slice } from "../kernels/slice.ts";
 
 /** Larger ones keep a buffer of their own: a dispatch for each costs nothing beside its work. */
@@ -26,9 +27,13 @@ export class Arena implements Disposable {
    *
    * @param gpu The device.
    * @param sizes Bytes of each slice.
-   * @param purpose Named in memory errors.
+   * @param options `purpose`: named in memory errors; `use`: what its bytes count as.
    */
-  constructor(gpu: Gpu, sizes: readonly number[], purpose: string) {
+  constructor(
+    gpu: Gpu,
+    sizes: readonly number[],
+    { purpose, use }: { purpose: string; use: MemoryUse },
+  ) {
     this.#gpu = gpu;
     const slices: Slice[] = [];
     let shared: { bytes: number; places: { at: number; offset: number }[] } = {
@@ -37,7 +42,7 @@ export class Arena implements Disposable {
     };
     const close = (): void => {
       if (shared.bytes === 0) return;
-      const buffer = this.#acquire(shared.bytes, purpose);
+      const buffer = this.#acquire(shared.bytes, purpose, use);
       for (const { at, offset } of shared.places) {
         slices[at] = { ...buffer, offsetBytes: offset, bytes: sizes[at]! };
       }
@@ -45,7 +50,7 @@ export class Arena implements Disposable {
     };
     for (const [at, bytes] of sizes.entries()) {
       if (bytes > LARGE_BYTES) {
-        slices[at] = this.#acquire(bytes, purpose);
+        slices[at] = this.#acquire(bytes, purpose, use);
         continue;
       }
       if (shared.bytes + padded(bytes) > SHARED_BYTES) close();
@@ -66,8 +71,8 @@ export class Arena implements Disposable {
     for (const buffer of this.#buffers.splice(0)) this.#gpu.release(buffer);
   }
 
-  #acquire(bytes: number, purpose: string): Slice {
-    const buffer = this.#gpu.acquire(bytes, purpose);
+  #acquire(bytes: number, purpose: string, use: MemoryUse): Slice {
+    const buffer = this.#gpu.acquire(bytes, purpose, use);
     this.#buffers.push(buffer);
     return buffer;
   }

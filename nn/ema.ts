@@ -60,7 +60,10 @@ export class ExponentialMovingAverage implements Disposable {
     const averaged = [...parameters].filter(([, parameter]) => parameter.trainable);
     const first = averaged[0]?.[1];
     const sizes = averaged.map(([, { storage }]) => storage.bytes);
-    this.#arena = first && new Arena(first.gpu, sizes, "averages");
+    this.#arena = first && new Arena(first.gpu, sizes, {
+      purpose: "averages",
+      use: "averages",
+    });
     this.#entries = averaged.map(([name, parameter], i) => {
       const { gpu, shape, filePermutation } = parameter;
       const average = new Parameter(gpu, shape, {

@@ -33,6 +33,13 @@ export interface AdamStepSettings {
   averages?: ExponentialMovingAverage | undefined;
 }
 
+/** What lies side by side: the parameters, and what Adam remembers of them. */
+const ARENAS = [
+  { purpose: "parameters", use: "weights" },
+  { purpose: "first moments", use: "optimizer" },
+  { purpose: "second moments", use: "optimizer" },
+] as const;
+
 /** What Adam remembers of a parameter. */
 interface Entry {
   name: string;
@@ -96,11 +103,7 @@ export class Adam implements Disposable {
     const trained = [...parameters].filter(([, parameter]) => parameter.trainable);
     const first = trained[0]?.[1];
     const sizes = trained.map(([, { storage }]) => storage.bytes);
-    this.#arenas = first
-      ? ["parameters", "first moments", "second moments"].map((purpose) =>
-        new Arena(first.gpu, sizes, purpose)
-      )
-      : [];
+    this.#arenas = first ? ARENAS.map((options) => new Arena(first.gpu, sizes, options)) : [];
     const [places, firstMoments, secondMoments] = this.#arenas;
     firstMoments?.clear();
     secondMoments?.clear();

@@ -7,6 +7,16 @@ import type { Slice } from "../kernels/slice.ts";
 import { Gradients } from "./gradients.ts";
 import { Sentinel } from "./sentinel.ts";
 import {
+  type Backward,
+  listOf,
+  type Recorded,
+  type Replay,
+  type Segment,
+  spread,
+  type TapeNode,
+  type Walk,
+} from "./tape_node.ts";
+import {
   acquireElements,
   type DataType,
   type Operand,
@@ -15,29 +25,7 @@ import {
   Tensor,
 } from "./tensor.ts";
 
-/**
- * Computes the gradients of an op's inputs.
- *
- * @param gradients Gradient of each output, undefined where the loss does not depend on it.
- * @param needs Whether the gradient of each input is wanted; others may be left undefined.
- * @returns One entry an input. New tensors, or a view of an incoming gradient; incoming gradients are never written.
- */
-export type Backward = (
-  gradients: readonly (Tensor | undefined)[],
-  needs: readonly boolean[],
-) => readonly (Tensor | undefined)[];
-
-/** What an op tells the tape. */
-export interface TapeNode {
-  /** Name of the op, used in errors. */
-  op: string;
-  /** What it read; gradients go there. */
-  inputs: readonly Operand[];
-  /** What it made. */
-  outputs: readonly Tensor[];
-  /** Its gradient. */
-  backward: Backward;
-}
+export type { Backward, TapeNode };
 
 /** Options of a {@linkcode Tape}. */
 export interface TapeOptions {
@@ -61,11 +49,6 @@ export interface RandomKey {
   stream: number;
 }
 
-interface Recorded extends TapeNode {
-  /** Buffers allocated by this op's forward, so that a last walk can free them behind itself. */
-  owned: Slice[];
-}
-
 /**
  * Arena and record of one step.
  *
@@ -87,7 +70,7 @@ export class Tape implements Disposable {
   /** Whether ops are recorded. */
   readonly recording: boolean;
   readonly #sentinel: Sentinel | undefined;
-  readonly #nodes: Recorded[] = [];
+  #nodes: (Recorded | Segment)[] = [];
   readonly #live = new Map<GPUBuffer, Slice>();
   readonly #kept = new Set<Slice>();
   readonly #released = new WeakSet<Slice>();
@@ -124,6 +107,7 @@ export class Tape implements Disposable {
     const storage = acquireElements(this.gpu, shape, {
       dtype,
       purpose: `a tensor of shape [${shape}]`,
+      use: this.#walking ? "gradients" : "activations",
     });
     this.#live.set(storage.buffer, storage);
     this.#fresh.push(storage);
@@ -286,13 +270,58 @@ export class Tape implements Disposable {
     if (this.recording) return body();
     const before = new Set(this.#live.values());
     const result = body();
-    const results: readonly Tensor[] = result instanceof Tensor ? [result] : result;
-    const kept = new Set(results.map((tensor) => tensor.storage));
+    const kept = new Set(listOf(result).map((tensor) => tensor.storage));
     for (const storage of [...this.#live.values()]) {
       if (!before.has(storage) && !kept.has(storage) && !this.#kept.has(storage)) {
         this.#free(storage);
       }
     }
+    return result;
+  }
+
+  /**
+   * Runs a part of a model whose values do not wait for the backward pass: all but the result is given back, and a walk that
+   * arrives runs the part again. Random numbers are drawn again from their counters, and gradients are added up in the order in
+   * which they are without this, so that they are the same bit for bit. On a tape that does not record it is a {@linkcode Tape.scope}.
+   *
+   * @param body The part. It gives the same each time that it runs: it changes no parameter and reads nothing that somebody else
+   * changes or gives back before the walk.
+   * @returns What `body` returns.
+   * @see Chen et al. 2016, arXiv:1604.06174.
+   */
+  checkpoint<Result extends Tensor | readonly Tensor[]>(body: () => Result): Result {
+    if (!this.recording) return this.scope(body);
+    const stream = this.#streams;
+    const outer = this.#nodes;
+    const before = new Set(this.#live.values());
+    const owned = this.#fresh;
+    this.#fresh = [];
+    this.#nodes = [];
+    let result: Result;
+    let nodes: (Recorded | Segment)[];
+    try {
+      result = body();
+    } finally {
+      nodes = this.#nodes;
+      this.#nodes = outer;
+    }
+    const outputs = listOf(result);
+    const made = new Set<Operand>(nodes.flatMap((node) => [...node.outputs]));
+    const inputs = new Set(nodes.flatMap((node) => [...node.inputs]));
+    const results = new Set(outputs.map(({ storage }) => storage));
+    for (const storage of [...this.#live.values()]) {
+      if (before.has(storage) || this.#kept.has(storage)) continue;
+      if (results.has(storage)) owned.push(storage);
+      else this.#free(storage);
+    }
+    this.#fresh = [];
+    this.#nodes.push({
+      inputs: [...inputs].filter((input) => !made.has(input)),
+      outputs,
+      owned,
+      body,
+      stream,
+    });
     return result;
   }
 
@@ -365,11 +394,7 @@ export class Tape implements Disposable {
     }
     const wanted = new Set(wrt);
     const needed = new Set<Operand>(wanted);
-    for (const node of this.#nodes) {
-      if (node.inputs.some((input) => needed.has(input))) {
-        for (const output of node.outputs) needed.add(output);
-      }
-    }
+    spread(this.#nodes, needed);
     const gradients = new Gradients({
       add: (a, b) => this.#sum(a, b),
       free: (storage) => this.#kept.has(storage) || this.#free(storage),
@@ -382,31 +407,8 @@ export class Tape implements Disposable {
           gradients.seed(loss, this.#upstream(loss, gradient), { foreign: false });
         } else gradients.seed(loss, gradient, { foreign: true });
       }
-      for (let at = this.#nodes.length - 1; at >= 0; at--) {
-        const node = this.#nodes[at]!;
-        const incoming = node.outputs.map((output) => gradients.get(output));
-        if (incoming.some((gradient) => gradient !== undefined)) {
-          const needs = node.inputs.map((input) => needed.has(input));
-          this.#fresh = [];
-          const made = needs.includes(true) ? node.backward(incoming, needs) : [];
-          const fresh = this.#fresh;
-          this.#fresh = [];
-          for (const gradient of made) {
-            if (!gradient) continue;
-            this.#sentinel?.watch(`${node.op} backward`, gradient);
-            options.inspect?.(node.op, gradient);
-          }
-          gradients.add(node, made.map((gradient, i) => needs[i] ? gradient : undefined));
-          gradients.consume(node.outputs, wanted);
-          for (const storage of fresh) {
-            if (!gradients.holds(storage) && !this.#kept.has(storage)) this.#free(storage);
-          }
-        }
-        if (options.last) {
-          for (const storage of node.owned) if (!this.#kept.has(storage)) this.#free(storage);
-        }
-      }
-      if (options.last) this.#nodes.length = 0;
+      const walk = { gradients, needed, wanted, inspect: options.inspect };
+      this.#walk(this.#nodes, walk, { last: options.last ?? false });
     } finally {
       this.#walking = false;
       this.#fresh = [];
@@ -424,9 +426,7 @@ export class Tape implements Disposable {
    */
   async firstNonFinite(loss: Tensor, wrt: Iterable<Operand>): Promise<string | undefined> {
     using sentinel = new Sentinel(this.gpu);
-    for (const node of this.#nodes) {
-      for (const output of node.outputs) sentinel.watch(node.op, output);
-    }
+    this.#watch(sentinel, this.#nodes);
     this.grad(loss, wrt, {
       inspect: (op, gradient) => sentinel.watch(`${op} backward`, gradient),
     });
@@ -456,6 +456,79 @@ export class Tape implements Disposable {
     this.#live.clear();
     this.#copies.clear();
     this.#nodes.length = 0;
+  }
+
+  /** Walks nodes from the last to the first. */
+  #walk(nodes: (Recorded | Segment)[], walk: Walk, { last }: { last: boolean }): void {
+    const { gradients, needed, wanted } = walk;
+    for (let at = nodes.length - 1; at >= 0; at--) {
+      const node = nodes[at]!;
+      const incoming = node.outputs.map((output) => gradients.get(output));
+      if (incoming.some((gradient) => gradient !== undefined)) {
+        if ("body" in node) {
+          if (node.inputs.some((input) => needed.has(input))) {
+            const replay = this.#replay(node);
+            spread(replay.nodes, needed);
+            // From here on the results of the replay stand for those of the forward pass.
+            gradients.add({ op: "checkpoint", inputs: replay.outputs }, incoming);
+            gradients.consume(node.outputs, wanted);
+            this.#walk(replay.nodes, walk, { last: true });
+          } else gradients.consume(node.outputs, wanted);
+        } else {
+          const needs = node.inputs.map((input) => needed.has(input));
+          this.#fresh = [];
+          const made = needs.includes(true) ? node.backward(incoming, needs) : [];
+          const fresh = this.#fresh;
+          this.#fresh = [];
+          for (const gradient of made) {
+            if (!gradient) continue;
+            this.#sentinel?.watch(`${node.op} backward`, gradient);
+            walk.inspect?.(node.op, gradient);
+          }
+          gradients.add(node, made.map((gradient, i) => needs[i] ? gradient : undefined));
+          gradients.consume(node.outputs, wanted);
+          for (const storage of fresh) {
+            if (!gradients.holds(storage) && !this.#kept.has(storage)) this.#free(storage);
+          }
+        }
+      }
+      if (last) {
+        for (const storage of node.owned) if (!this.#kept.has(storage)) this.#free(storage);
+      }
+    }
+    if (last) nodes.length = 0;
+  }
+
+  /** Runs a segment as in the forward pass, and records it. */
+  #replay({ body, stream }: Segment): Replay {
+    const outer = { nodes: this.#nodes, streams: this.#streams, walking: this.#walking };
+    this.#nodes = [];
+    this.#streams = stream;
+    this.#walking = false;
+    this.#fresh = [];
+    try {
+      const outputs = listOf(body());
+      this.#nodes.at(-1)?.owned.push(...this.#fresh);
+      return { nodes: this.#nodes, outputs };
+    } finally {
+      this.#nodes = outer.nodes;
+      this.#streams = outer.streams;
+      this.#walking = outer.walking;
+      this.#fresh = [];
+    }
+  }
+
+  /** Looks at every result in order; segments run again for that. */
+  #watch(sentinel: Sentinel, nodes: readonly (Recorded | Segment)[]): void {
+    for (const node of nodes) {
+      if ("body" in node) {
+        const replay = this.#replay(node);
+        this.#watch(sentinel, replay.nodes);
+        for (const storage of replay.nodes.flatMap(({ owned }) => owned)) {
+          if (!this.#kept.has(storage)) this.#free(storage);
+        }
+      } else for (const output of node.outputs) sentinel.watch(node.op, output);
+    }
   }
 
   /** Gives a buffer back if the tape still owns it; slices are compared by identity, as the pool hands buffers out again. */

@@ -2,6 +2,7 @@
 
 import { cast } from "../kernels/cast.ts";
 import type { Gpu } from "../kernels/gpu.ts";
+import type { MemoryUse } from "../kernels/pool.ts";
 import { elementBytes, type Slice, subslice } from "../kernels/slice.ts";
 import type { Tape } from "./tape.ts";
 
@@ -47,15 +48,15 @@ export function bytesOf(shape: readonly number[], dtype: DataType): number {
  *
  * @param gpu The device.
  * @param shape Extents.
- * @param options `dtype`: element type; `purpose`: named in memory errors.
+ * @param options `dtype`: element type; `purpose`: named in memory errors; `use`: what it counts as.
  * @returns Undefined elements of that type.
  */
 export function acquireElements(
   gpu: Gpu,
   shape: readonly number[],
-  options: { dtype: DataType; purpose: string },
+  options: { dtype: DataType; purpose: string; use: MemoryUse },
 ): Slice {
-  const slice = gpu.acquire(bytesOf(shape, options.dtype), options.purpose);
+  const slice = gpu.acquire(bytesOf(shape, options.dtype), options.purpose, options.use);
   return options.dtype === "f16" ? { ...slice, half: true } : slice;
 }
 
@@ -137,6 +138,8 @@ export interface ParameterOptions {
   filePermutation?: readonly number[];
   /** Named in memory errors. */
   purpose?: string;
+  /** What its bytes count as. Default: weights. */
+  use?: MemoryUse;
   /** A part of a buffer that something else owns, where the elements shall lie. Default: a buffer of their own. */
   storage?: Slice;
 }
@@ -152,6 +155,7 @@ export class Parameter implements Operand, Disposable {
   /** Axis i here is axis `filePermutation[i]` of the reference's file. */
   readonly filePermutation: readonly number[] | undefined;
   readonly #gpu: Gpu | undefined;
+  readonly #use: MemoryUse;
   #dtype: DataType;
   #storage: Slice | undefined;
   #owned: boolean;
@@ -172,6 +176,7 @@ export class Parameter implements Operand, Disposable {
     this.#dtype = options.dtype ?? "f32";
     this.trainable = options.trainable ?? true;
     this.filePermutation = options.filePermutation;
+    this.#use = options.use ?? "weights";
     this.#owned = options.storage === undefined;
     if (gpu) this.#storage = options.storage ?? this.#acquire(options.purpose);
   }
@@ -320,7 +325,8 @@ export class Parameter implements Operand, Disposable {
   }
 
   #acquire(purpose = `a parameter of shape [${this.shape}]`): Slice {
-    return acquireElements(this.gpu, this.shape, { dtype: this.dtype, purpose });
+    const { dtype } = this;
+    return acquireElements(this.gpu, this.shape, { dtype, purpose, use: this.#use });
   }
 }
 

@@ -2,7 +2,12 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { saveCheckpoint } from "../train/checkpoint.ts";
-import { asTokenizer, loadConfig, type TokenizerRunConfig } from "../train/config/mod.ts";
+import {
+  asTokenizer,
+  batchSizeOf,
+  loadConfig,
+  type TokenizerRunConfig,
+} from "../train/config/mod.ts";
 import type { Metrics } from "../train/loop.ts";
 import { TokenizerLearner } from "../train/tokenizer_learner.ts";
 import { draw, modelFile, STEP } from "./cases.ts";
@@ -47,7 +52,7 @@ export async function openStep(gpu: Gpu, folder: string | undefined): Promise<Op
     });
   }
   const { resolution } = params.ddconfig;
-  const shape = [config.data.params.batchSize, resolution, resolution, 3] as const;
+  const shape = [batchSizeOf(config), resolution, resolution, 3] as const;
   const images = draw({ shape, seed: STEP.seed }).map((value) => 2 * value);
   const first: Metrics[] = [];
   let step = 0;

@@ -31,6 +31,11 @@ export interface EncoderDecoderOptions {
   readonly dropout: number;
   /** Groups of every group norm; 32 in the reference. */
   readonly numGroups: number;
+  /**
+   * Levels, 0 the highest resolution, whose blocks keep only their results for the backward pass and compute the rest again: less
+   * memory, more time, the same gradients. Default: none.
+   */
+  readonly checkpointLevels?: readonly number[];
 }
 
 /** Whether a forward pass trains: dropout is active then. */

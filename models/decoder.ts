@@ -30,7 +30,7 @@ export class Decoder extends Module {
    */
   constructor(context: ModuleContext, options: EncoderDecoderOptions) {
     super();
-    const { ch, chMult, numGroups, dropout } = options;
+    const { ch, chMult, numGroups, dropout, checkpointLevels = [] } = options;
     const levels = chMult.length;
     let channels = ch * chMult[levels - 1]!;
     let resolution = Math.floor(options.resolution / 2 ** (levels - 1));
@@ -55,7 +55,11 @@ export class Decoder extends Module {
       channels = ch * chMult[level]!;
       resolution *= 2;
     }
-    const steps = up.map((level, i) => stagesOf(`up.${i}`, this.register(`up.${i}`, level)));
+    const steps = up.map((level, i) =>
+      stagesOf(`up.${i}`, this.register(`up.${i}`, level), {
+        checkpoint: checkpointLevels.includes(i),
+      })
+    );
     this.normOut = this.register(
       "norm_out",
       new GroupNorm(context, { channels, groups: numGroups }),

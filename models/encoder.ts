@@ -26,7 +26,7 @@ export class Encoder extends Module {
    */
   constructor(context: ModuleContext, options: EncoderDecoderOptions) {
     super();
-    const { ch, chMult, numGroups, dropout } = options;
+    const { ch, chMult, numGroups, dropout, checkpointLevels = [] } = options;
     const convIn = this.register(
       "conv_in",
       new Conv2d(context, { inputs: options.inChannels, outputs: ch, kernel: 3, padding: 1 }),
@@ -49,7 +49,7 @@ export class Encoder extends Module {
           dropout,
         }),
       );
-      down.push(...stagesOf(name, stack));
+      down.push(...stagesOf(name, stack, { checkpoint: checkpointLevels.includes(level) }));
       channels = ch * multiple;
       if (!last) resolution = Math.floor(resolution / 2);
     }

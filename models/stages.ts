@@ -16,6 +16,8 @@ export interface Stage {
   readonly name: string;
   /** Runs the step. */
   readonly forward: (x: Tensor, options: ForwardOptions) => Tensor;
+  /** Whether its values are computed again in the backward pass instead of being kept for it. */
+  readonly checkpoint?: boolean;
 }
 
 /**
@@ -34,7 +36,8 @@ export function runStages(
   let h = x;
   for (const stage of stages) {
     const input = h;
-    h = stage.forward(input, options);
+    const run = (): Tensor => stage.forward(input, options);
+    h = stage.checkpoint ? x.tape.checkpoint(run) : run();
     if (input !== x && !x.tape.recording) x.tape.release(input);
   }
   return h;
@@ -124,8 +127,13 @@ export class MiddleBlocks extends Module {
  *
  * @param name Path of the part.
  * @param part The part.
+ * @param options `checkpoint`: whether each step computes its values again in the backward pass. Default false.
  * @returns Its stages with longer names.
  */
-export function stagesOf(name: string, part: { readonly stages: readonly Stage[] }): Stage[] {
-  return part.stages.map((stage) => ({ ...stage, name: `${name}.${stage.name}` }));
+export function stagesOf(
+  name: string,
+  part: { readonly stages: readonly Stage[] },
+  { checkpoint = false }: { checkpoint?: boolean } = {},
+): Stage[] {
+  return part.stages.map((stage) => ({ ...stage, name: `${name}.${stage.name}`, checkpoint }));
 }

@@ -224,7 +224,7 @@ export class Transformer extends Module {
     const { batch } = dims(input.tokens, "batch n", "Transformer.forward() tokens");
     assertShape(input.classes, [batch], "Transformer.forward() classes");
     const { training = false, pkeep = 1, precision = "f32" } = options;
-    const { vocabSize, tokenDrop, nEmbd } = this.config;
+    const { vocabSize, tokenDrop, nEmbd, checkpointBlocks } = this.config;
     const { tape } = input.tokens;
     const noise = training ? 1 - pkeep : 0;
     const tokens = replaceLabels(input.tokens, noise, { below: vocabSize });
@@ -236,11 +236,11 @@ export class Transformer extends Module {
     const conditions = this.conditions(classEmbedding);
     const context = { table: this.rotaryTable, training };
     let x = dropout(sequence, training ? tokenDrop : 0);
-    for (const block of this.blocks) {
+    for (const [index, block] of this.blocks.entries()) {
       const before = x;
-      x = tape.scope(() =>
-        block.forward(before, splitModulation(block.modulation(conditions.blocks)), context)
-      );
+      const run = (): Tensor =>
+        block.forward(before, splitModulation(block.modulation(conditions.blocks)), context);
+      x = index < checkpointBlocks ? tape.checkpoint(run) : tape.scope(run);
       if (!tape.recording) tape.release(before);
     }
     return this.headNorm.forward(x, this.headNorm.modulation(conditions.head));

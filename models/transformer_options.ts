@@ -44,6 +44,11 @@ export interface TransformerOptions {
   readonly usePretrainedCodebook?: boolean;
   /** Numbers of such a code. Default 256. */
   readonly nCodebookEmbd?: number;
+  /**
+   * Blocks, from the first on, that keep only their results for the backward pass and compute the rest again: less memory, more
+   * time, the same gradients. Default 0.
+   */
+  readonly checkpointBlocks?: number;
 }
 
 /** {@linkcode TransformerOptions} of which nothing is left open. */
@@ -94,6 +99,7 @@ export function completeOptions(options: TransformerOptions): TransformerConfig 
     alng: 1e-3,
     usePretrainedCodebook: false,
     nCodebookEmbd: 256,
+    checkpointBlocks: 0,
     ...options,
     nKvHead,
     condDim,

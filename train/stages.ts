@@ -5,6 +5,7 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { readCheckpointMetadata } from "./checkpoint.ts";
 import { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import {
+  batchSizeOf,
   checkpointRetention,
   completeTransformer,
   configToYaml,
@@ -13,10 +14,10 @@ import {
   type RunConfig,
   saveInterval,
   type TokenizerConfig,
-  type TokenizerLossConfig,
   type TokenizerRunConfig,
   type TransformerRunConfig,
   validationInterval,
+  withBatchSize,
 } from "./config/mod.ts";
 import { openSplit } from "./data_module.ts";
 import { UserError } from "./errors.ts";
@@ -25,8 +26,10 @@ import { adoptFirstStage } from "./first_stage.ts";
 import { assertPrecision } from "./learner.ts";
 import { type Reporter, RunLog } from "./log.ts";
 import { runLoop, type TrainingStage } from "./loop.ts";
+import { memoryBudgetBytes } from "./open_gpu.ts";
 import { openTokenizer } from "./open_models.ts";
 import { preparePerceptual } from "./perceptual_weights.ts";
+import { resolveBatchSize } from "./plan.ts";
 import { Progress } from "./progress.ts";
 import type { RunFolder, StageFolder } from "./run_folder.ts";
 import type { ProfileSession } from "./profile_session.ts";
@@ -35,6 +38,12 @@ import { idleDataOptions, stageTokens } from "./stage_tokens.ts";
 import { startTokenizer, startTransformer } from "./start_weights.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
 import { TokenizerTrainer } from "./tokenizer_trainer.ts";
+import {
+  lossOf,
+  type StepRun,
+  tokenizerLearnerOptions,
+  transformerLearnerOptions,
+} from "./training_step.ts";
 import { TransformerLearner } from "./transformer_learner.ts";
 import { TransformerTrainer } from "./transformer_trainer.ts";
 
@@ -75,26 +84,24 @@ export async function trainTokenizer(
   context: StageContext,
 ): Promise<boolean> {
   const { gpu, run, reporter } = context;
-  const { config } = loaded;
-  assertPrecision(gpu, config.trainer.precision);
+  const { data, model, trainer: { precision } } = loaded.config;
+  assertPrecision(gpu, precision);
   const folder = run.stage("tokenizer");
-  const resolution = imageSize(config, config.model.params);
+  const resolution = imageSize(loaded.config, model.params);
   const warn = (message: string): void => reporter.warn(message);
-  using train = await openSplit(config.data.params, { split: "train", resolution, warn });
-  using validation = await openSplit(config.data.params, {
+  using train = await openSplit(data.params, { split: "train", resolution, warn });
+  using validation = await openSplit(data.params, {
     split: "validation",
     resolution,
     warn,
   });
-  const loss = lossOf(config, loaded.file);
-  using learner = new TokenizerLearner(gpu, {
-    model: config.model.params,
-    loss: { ...loss, useEntropyLoss: config.model.params.useEntropyLoss },
-    emaDecay: config.model.params.useEma ? config.model.params.emaDecay : null,
-    seed: config.seedEverything,
-    precision: config.trainer.precision,
-    detectAnomaly: config.trainer.detectAnomaly,
+  const loss = lossOf(loaded.config, loaded.file);
+  const config = await withFittingBatch(loaded.config, {
+    run: { stage: "tokenizer", config: loaded.config, file: loaded.file },
+    images: train.length,
+    context,
   });
+  using learner = new TokenizerLearner(gpu, tokenizerLearnerOptions(config, loaded.file));
   const resumeFrom = await resumePoint(folder, config);
   const earlier = resumeFrom === undefined
     ? undefined
@@ -106,7 +113,7 @@ export async function trainTokenizer(
     const say = (line: string): void => reporter.info(line);
     await startTokenizer(learner, ckptPath, { partial: ckptPartial, say });
   }
-  const configText = loaded.toYaml();
+  const configText = configToYaml(config);
   using trainer = new TokenizerTrainer({
     gpu,
     config,
@@ -161,10 +168,16 @@ export async function trainTransformer(
   });
   checkFirstStage(loaded, opened.params);
   for (const warning of idleDataOptions(loaded)) warn(warning);
-  const { config, gpt } = completeTransformer(loaded.config, {
+  const complete = completeTransformer(loaded.config, {
     tokenizer: opened.params,
     classNum: train.classNames.length,
     file: loaded.file,
+  });
+  const { gpt } = complete;
+  const config = await withFittingBatch(complete.config, {
+    run: { stage: "transformer", config: complete.config, gpt, file: loaded.file },
+    images: train.length,
+    context,
   });
   await folder.create();
   using cache = await stageTokens({
@@ -178,13 +191,7 @@ export async function trainTransformer(
     validation,
   });
   if (!cache) return false;
-  using learner = new TransformerLearner(gpu, {
-    model: gpt,
-    seed: config.seedEverything,
-    precision: config.trainer.precision,
-    pkeep: config.model.params.pkeep,
-    detectAnomaly: config.trainer.detectAnomaly,
-  });
+  using learner = new TransformerLearner(gpu, transformerLearnerOptions(config, gpt));
   const resumeFrom = await resumePoint(folder, config);
   if (resumeFrom === undefined) {
     await startTransformer(learner, { config, tokenizerCheckpoint: opened.checkpoint, say });
@@ -213,6 +220,19 @@ export async function trainTransformer(
       classes: [...train.classNames],
     },
   });
+}
+
+/** Says how many images a batch has, where the configuration leaves that to the memory. */
+async function withFittingBatch<Config extends RunConfig>(
+  config: Config,
+  options: { run: StepRun; images: number; context: StageContext },
+): Promise<Config> {
+  if (config.data.params.batchSize !== "auto") return config;
+  const { run, images, context: { gpu, reporter } } = options;
+  const totalBytes = memoryBudgetBytes();
+  const batchSize = await resolveBatchSize(gpu, run, { totalBytes, images });
+  reporter.info(`batch size ${batchSize}: the largest that fits, of at most ${images} images`);
+  return withBatchSize(config, batchSize);
 }
 
 /** What {@linkcode runStage} needs beside the trainer. */
@@ -287,37 +307,6 @@ async function resumePoint(folder: StageFolder, config: RunConfig): Promise<stri
   return (await folder.checkpoints()).at(-1) ?? config.ckptPath ?? undefined;
 }
 
-/**
- * Takes the losses of stage I from a configuration.
- *
- * @param config The configuration.
- * @param file Its name, for messages.
- * @returns The losses.
- * @throws {UserError} If it is not one that trains on images.
- */
-export function lossOf({ model }: TokenizerRunConfig, file: string): TokenizerLossConfig {
-  const { lossconfig, stage, ddconfig, quantizer } = model.params;
-  if (quantizer !== "index") {
-    throw new UserError(
-      `Cannot train with config ${file}: expected index as model.init_args.quantizer, found ${quantizer}, which only encodes and decodes`,
-    );
-  }
-  if (ddconfig.inChannels !== 3) {
-    throw new UserError(
-      `Cannot train with config ${file}: expected 3 as model.init_args.ddconfig.in_channels, as images are red, green and blue, found ${ddconfig.inChannels}`,
-    );
-  }
-  if (stage !== null) {
-    throw new UserError(
-      `Cannot train with config ${file}: expected null as model.init_args.stage, found ${stage}, which is for tokenizers that are only used`,
-    );
-  }
-  if (lossconfig.target === "tessera.losses.VQLPIPSWithDiscriminator") return lossconfig.params;
-  throw new UserError(
-    `Cannot train with config ${file}: expected lossconfig.target tessera.losses.VQLPIPSWithDiscriminator, found ${lossconfig.target}`,
-  );
-}
-
 /** A tokenizer that the configuration of stage II describes must be the run's. */
 function checkFirstStage(
   { config, file }: LoadedConfig<TransformerRunConfig>,
@@ -325,8 +314,9 @@ function checkFirstStage(
 ): void {
   const described = config.model.params.firstStageConfig?.params;
   if (!described) return;
+  // How the backward pass spares memory says nothing about the tokens.
   const sizes = ({ ddconfig, nEmbed, embedDim }: TokenizerConfig): string =>
-    JSON.stringify({ ...ddconfig, nEmbed, embedDim });
+    JSON.stringify({ ...ddconfig, checkpointLevels: [], nEmbed, embedDim });
   if (described.ckptPath !== tokenizer.ckptPath || sizes(described) !== sizes(tokenizer)) {
     throw new UserError(
       `Cannot train with config ${file}: expected null as first_stage_config or the configuration of the run's own tokenizer, whose tokens are learned, found another one`,

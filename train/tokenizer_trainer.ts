@@ -2,7 +2,7 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
-import { gradientClip, type TokenizerRunConfig, totalSteps } from "./config/mod.ts";
+import { batchSizeOf, gradientClip, type TokenizerRunConfig, totalSteps } from "./config/mod.ts";
 import type { Dataset } from "./data/dataset.ts";
 import { type Batch, BatchLoader, type LoaderPosition } from "./data/loader.ts";
 import { reconstructImages, toPictures, writeSheet } from "./drawing.ts";
@@ -183,7 +183,7 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
   #load(position: LoaderPosition): BatchLoader {
     const { train, config } = this.#options;
     return new BatchLoader(train, {
-      batchSize: config.data.params.batchSize,
+      batchSize: batchSizeOf(config),
       seed: config.seedEverything,
       position,
     });
@@ -222,7 +222,7 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
 
   *#validationBatches(limit: number): Generator<number[]> {
     const { validation, config } = this.#options;
-    const { batchSize } = config.data.params;
+    const batchSize = batchSizeOf(config);
     const count = Math.min(validation.length, limit * batchSize);
     for (let start = 0; start < count; start += batchSize) {
       const size = Math.min(batchSize, count - start);

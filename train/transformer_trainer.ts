@@ -3,7 +3,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
 import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
-import { gradientClip, totalSteps, type TransformerRunConfig } from "./config/mod.ts";
+import { batchSizeOf, gradientClip, totalSteps, type TransformerRunConfig } from "./config/mod.ts";
 import { sampleImages, toPictures, writeSheet } from "./drawing.ts";
 import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
 import { unigramCrossEntropy } from "./measures.ts";
@@ -58,7 +58,7 @@ export class TransformerTrainer implements TrainingStage {
     this.#options = options;
     const { cache, config } = options;
     this.#batches = new TokenBatches(cache.train, {
-      batchSize: config.data.params.batchSize,
+      batchSize: batchSizeOf(config),
       seed: config.seedEverything,
     });
   }
@@ -96,7 +96,7 @@ export class TransformerTrainer implements TrainingStage {
   async validate(): Promise<Metrics> {
     const { cache, config, learner, gpu } = this.#options;
     const { validation, train } = cache;
-    const { batchSize } = config.data.params;
+    const batchSize = batchSizeOf(config);
     const count = validation.labels.length;
     const limit = (config.trainer.limitValBatches ?? Infinity) * batchSize;
     let sum = 0;

@@ -72,6 +72,15 @@ function checkEncoder(ddconfig: EncoderDecoderConfig, options: CheckOptions): vo
       `expected a multiple of ${factor}, as ch_mult has ${chMult.length} levels, found ${resolution}`,
     );
   }
+  const levels = chMult.length;
+  const beyond = ddconfig.checkpointLevels.find((level) => level >= levels);
+  if (beyond !== undefined) {
+    fail(
+      options,
+      "ddconfig.checkpoint_levels",
+      `expected levels from 0 to ${levels - 1}, as ch_mult has ${levels}, found ${beyond}`,
+    );
+  }
   if (inChannels !== outCh) {
     fail(options, "ddconfig.out_ch", `expected in_channels, ${inChannels}, found ${outCh}`);
   }
@@ -183,6 +192,13 @@ export function checkGpt(gpt: GptConfig, options: CheckOptions): void {
       options,
       "ffn_dim_multiplier",
       `expected a factor that leaves a channel, found ${ffnDimMultiplier}`,
+    );
+  }
+  if (gpt.checkpointBlocks > gpt.nLayer) {
+    fail(
+      options,
+      "checkpoint_blocks",
+      `expected at most n_layer, ${gpt.nLayer}, found ${gpt.checkpointBlocks}`,
     );
   }
   if (condDim !== null && condDim !== nEmbd) {

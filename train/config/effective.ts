@@ -106,3 +106,28 @@ export function gradientClip(config: RunConfig): number | null {
   const own = isTokenizerRun(config) ? config.model.params.gradientClipVal : 0;
   return own || config.trainer.gradientClipVal || null;
 }
+
+/**
+ * Images of a batch, once it is known how many fit.
+ *
+ * @param config The run.
+ * @returns The number.
+ * @throws {TypeError} If the configuration still says "auto".
+ */
+export function batchSizeOf({ data }: RunConfig): number {
+  const { batchSize } = data.params;
+  if (batchSize !== "auto") return batchSize;
+  throw new TypeError("Cannot make batches: expected a batch size, found auto");
+}
+
+/**
+ * Sets the number of images of a batch.
+ *
+ * @param config The run.
+ * @param batchSize The number.
+ * @returns The run with it.
+ */
+export function withBatchSize<Config extends RunConfig>(config: Config, batchSize: number): Config {
+  const { data } = config;
+  return { ...config, data: { ...data, params: { ...data.params, batchSize } } };
+}

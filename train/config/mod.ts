@@ -7,11 +7,13 @@ export { completeTransformer, imageSize } from "./complete.ts";
 export type { CompleteGptConfig, CompleteTransformer, TransformerContext } from "./complete.ts";
 export { downsamplingFactor } from "./check.ts";
 export {
+  batchSizeOf,
   checkpointRetention,
   gradientClip,
   saveInterval,
   totalSteps,
   validationInterval,
+  withBatchSize,
 } from "./effective.ts";
 export type { CheckpointRetention } from "./effective.ts";
 export {

@@ -13,6 +13,8 @@ export interface EncoderDecoderConfig extends EncoderDecoderOptions {
   readonly doubleZ: false;
   /** Whether resampling has a convolution; always. */
   readonly resampWithConv: true;
+  /** Levels whose values the backward pass computes again. */
+  readonly checkpointLevels: readonly number[];
 }
 
 /** Losses of stage I with perceptual loss and discriminator. */
@@ -148,6 +150,8 @@ export interface GptConfig {
   readonly codebookCkptPath: string | null;
   /** Numbers of a code of that codebook. */
   readonly nCodebookEmbd: number;
+  /** Blocks, from the first on, whose values the backward pass computes again. */
+  readonly checkpointBlocks: number;
 }
 
 /** Where the class of an image comes from. */

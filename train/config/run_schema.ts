@@ -117,8 +117,22 @@ const dataset = instance([
   },
 ], { doc: "Images", keys: ["target", "params"] });
 
+/** Images of a batch, or the word for as many as fit. */
+const batchSize: Field<number | "auto"> = {
+  expected: "a whole number of at least 1, or auto",
+  doc: "Images of a batch; auto for as many as the memory holds",
+  initial: null,
+  read(value, place) {
+    if (value === "auto") return value;
+    if (typeof value === "number" && Number.isInteger(value) && value >= 1) return value;
+    throw configError(place, `expected ${this.expected}, found ${describe(value)}`);
+  },
+  write: (value) => value,
+  entries: () => [],
+};
+
 const dataModule = object<DataModuleConfig>({
-  batchSize: integer({ doc: "Images of a batch", min: 1 }),
+  batchSize,
   numWorkers: nullable(integer({ doc: "Workers that decode images; null to choose", min: 0 })),
   tokenCache: nullable(text({ doc: "Folder of stage II's tokens; null for the run's own" })),
   tokenViews: choice(VIEWS_NAMES, {

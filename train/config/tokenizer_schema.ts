@@ -49,6 +49,11 @@ const ddconfig = object<EncoderDecoderConfig>({
     min: 1,
     initial: 32,
   }),
+  checkpointLevels: list(integer({ doc: "A level", min: 0 }), {
+    doc:
+      "Levels, 0 the highest resolution, whose values the backward pass computes again; less memory",
+    initial: [],
+  }),
 }, { doc: "Encoder and decoder", ignored: { give_pre_end: false } });
 
 /** Channels of VGG16's blocks: given as five numbers, or as one factor of the original's. */

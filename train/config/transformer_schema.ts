@@ -52,6 +52,11 @@ const gpt = object<GptConfig>({
   }),
   codebookCkptPath: nullable(text({ doc: "Checkpoint of that codebook" })),
   nCodebookEmbd: integer({ doc: "Numbers of a code of that codebook", min: 1, initial: 256 }),
+  checkpointBlocks: integer({
+    doc: "Blocks, from the first on, whose values the backward pass computes again; less memory",
+    min: 0,
+    initial: 0,
+  }),
 }, {
   doc: "The transformer",
   ignored: {

@@ -141,8 +141,8 @@ export type DatasetConfig =
 
 /** The images and how they are batched. */
 export interface DataModuleConfig {
-  /** Images of a batch. */
-  readonly batchSize: number;
+  /** Images of a batch; "auto" until it is known how many fit. */
+  readonly batchSize: number | "auto";
   /** Workers that decode images; null for as many as the machine has use for. */
   readonly numWorkers: number | null;
   /** Folder in which stage II keeps tokens, so that runs share them; null for one of the run's own. */

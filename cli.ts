@@ -13,6 +13,10 @@ const COMMANDS: Readonly<
     summary: "Train the tokenizer (stage I), then the transformer on its tokens (stage II).",
     load: () => import("./cli/train.ts"),
   },
+  plan: {
+    summary: "Say what a training step will take, whether it fits, and how long it runs.",
+    load: () => import("./cli/plan.ts"),
+  },
   sample: {
     summary:
       "Draw images class by class: PNG files and a labeled sheet, or files for evaluation (--npz).",

@@ -1,6 +1,6 @@
 /**
  * Runs the models of the published tables at their full sizes on the adapter at hand, each in a process of its own, and prints peak memory
- * and seconds as a Markdown table: `deno run -A --preload tools/gpu_env.ts bench/official_sizes.ts [ROW ...]`.
+ * and seconds as a Markdown table: `deno run -A --preload tools/gpu_env.ts bench/official_sizes.ts [--runs N] [ROW ...]`.
  *
  * Weights are random: neither memory nor time depends on them.
  *
@@ -22,6 +22,7 @@ import {
   completeTransformer,
   loadConfig,
 } from "../train/config/mod.ts";
+import { openTrainingStep, stepRunOf } from "../train/training_step.ts";
 
 /** What a row measures. */
 interface Row {
@@ -145,6 +146,28 @@ function sample(size: string, options: { matrices: "f32" | "f16" }): Row {
   };
 }
 
+/** A whole training step at batch 1, in f32: in stage I both networks with the full-width perceptual network, and averages. */
+function trainingStep(name: string): Row {
+  return {
+    title: `${name}: training step of one image, f32`,
+    prepare: async (gpu) => {
+      const file = `configs/ibq_${name.replace(" ", "_")}.yaml`;
+      const overrides = ["trainer.precision=f32"];
+      const step = openTrainingStep(gpu, stepRunOf(await loadConfig({ file, overrides })), 1);
+      let number = 0;
+      return {
+        parameters: [...step.modules.values()].flat().filter(({ trainable }) => trainable)
+          .reduce((sum, { size }) => sum + size, 0),
+        run: async () => {
+          await step.run(number++);
+          await gpu.settle();
+        },
+        [Symbol.dispose]: () => step[Symbol.dispose](),
+      };
+    },
+  };
+}
+
 /** Rows by the name that chooses them. */
 const ROWS: Readonly<Record<string, Row>> = {
   "tokenizer-1024": encodeAndDecode(1024),
@@ -155,6 +178,9 @@ const ROWS: Readonly<Record<string, Row>> = {
   "transformer-L": forwardAndLoss("L"),
   "transformer-XL": forwardAndLoss("XL"),
   "transformer-XXL": forwardAndLoss("XXL"),
+  "train-tokenizer-16384": trainingStep("tokenizer 16384"),
+  "train-tokenizer-262144": trainingStep("tokenizer 262144"),
+  "train-transformer-B": trainingStep("transformer B"),
   "sample-B": sample("B", { matrices: "f16" }),
   "sample-XXL": sample("XXL", { matrices: "f16" }),
 };
@@ -171,7 +197,7 @@ function processorSeconds(): number {
   return (user + system) / 1e6;
 }
 
-async function measure(row: Row): Promise<Measurement> {
+async function measure(row: Row, runs: number): Promise<Measurement> {
   using gpu = await Gpu.open();
   const start = performance.now();
   using prepared = await row.prepare(gpu);
@@ -179,7 +205,7 @@ async function measure(row: Row): Promise<Measurement> {
   const prepareSeconds = (performance.now() - start) / 1000;
   const seconds: number[] = [];
   let used = 0;
-  for (let i = 0; i < (row.runs ?? 2); i++) {
+  for (let i = 0; i < runs; i++) {
     const before = performance.now();
     const usedBefore = processorSeconds();
     await prepared.run();
@@ -198,9 +224,11 @@ async function measure(row: Row): Promise<Measurement> {
 }
 
 /** Measures a row in a new process, whose peak memory is the row's. */
-async function measureApart(name: string): Promise<Measurement> {
+async function measureApart(name: string, runs: number): Promise<Measurement> {
   const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--preload", "tools/gpu_env.ts", "bench/official_sizes.ts", "--only", name],
+    args: ["run", "-A", "--preload", "tools/gpu_env.ts", "bench/official_sizes.ts"].concat(
+      ...["--only", name, "--runs", String(runs)],
+    ),
     stderr: "inherit",
   }).output();
   if (code !== 0) throw new Error(`Cannot measure ${name}: expected exit code 0, found ${code}`);
@@ -212,9 +240,9 @@ function gibibytes(bytes: number): string {
 }
 
 async function main(): Promise<void> {
-  const { only, _: chosen } = parseArgs(Deno.args, { string: ["only"] });
+  const { only, runs, _: chosen } = parseArgs(Deno.args, { string: ["only", "runs"] });
   if (only) {
-    console.log(JSON.stringify(await measure(ROWS[only]!)));
+    console.log(JSON.stringify(await measure(ROWS[only]!, Number(runs))));
     return;
   }
   const names = chosen.length > 0 ? chosen.map(String) : Object.keys(ROWS);
@@ -226,7 +254,7 @@ async function main(): Promise<void> {
   }
   let header = true;
   for (const name of names) {
-    const found = await measureApart(name);
+    const found = await measureApart(name, Number(runs ?? ROWS[name]!.runs ?? 2));
     if (header) {
       console.log(`On ${found.adapter}:\n`);
       console.log(

@@ -4,7 +4,7 @@ import { dryDevice } from "./dry_device.ts";
 import { GpuError } from "./errors.ts";
 import { type Kernel, kernelFor } from "./kernel.ts";
 import type { PipelineDescription } from "./pipeline_cache.ts";
-import { BufferPool, type MemoryUse, type PoolStats } from "./pool.ts";
+import { BufferPool, type MemoryUse, type MemoryUses, type PoolStats } from "./pool.ts";
 import type { ProfileTimes } from "./profiler.ts";
 import { ReadBack } from "./read_back.ts";
 import { type Dispatch, Recorder, type RecorderStats, type Work } from "./recorder.ts";
@@ -234,7 +234,7 @@ export class Gpu implements Disposable {
    * using dry = Gpu.dry(gpu);
    * using learner = new TokenizerLearner(dry, options);
    * await learner.step(batches, settings);
-   * console.log(dry.stats().peakBytes, dry.peakUses);
+   * console.log(dry.stats().peakBytes, dry.memoryUses);
    * ```
    */
   static dry(like: Gpu, options: DryGpuOptions = {}): Gpu {
@@ -251,7 +251,7 @@ export class Gpu implements Disposable {
    *
    * @param bytes Wanted size.
    * @param purpose Named in errors.
-   * @param use What it counts as in {@linkcode Gpu.peakUses}. Default: workspace.
+   * @param use What it counts as in {@linkcode Gpu.memoryUses}. Default: workspace.
    * @returns The whole of the wanted size; give it back by {@linkcode Gpu.release}.
    * @throws {GpuMemoryError} If it passes the budget or the adapter's largest buffer.
    */
@@ -488,9 +488,14 @@ export class Gpu implements Disposable {
     return { ...this.#pool.stats(), ...this.#recorder.stats(), ...this.#moved };
   }
 
-  /** What the live bytes held when they were most (`peakLiveBytes`). */
-  get peakUses(): Readonly<Record<MemoryUse, number>> {
-    return this.#pool.peakUses;
+  /** Live bytes by what they hold. */
+  get memoryUses(): MemoryUses {
+    return this.#pool.uses;
+  }
+
+  /** Starts the counts of the most of each use anew, from what is live now. */
+  restartMemoryUses(): void {
+    this.#pool.restartUses();
   }
 
   /**

@@ -95,7 +95,7 @@ export function kernelOfText(name: string, source: string): Kernel {
  * @param kernel The kernel.
  * @param entryPoint Named in the error.
  * @param buffers Storage bindings by variable name.
- * @returns The kernel, or its twin for 16-bit floats.
+ * @returns The kernel, or its twin for 16-bit floats; a twin itself.
  * @throws {TypeError} If a binding has the wrong width, or bindings over `Stored` differ.
  */
 export function kernelFor(
@@ -120,7 +120,7 @@ export function kernelFor(
       );
     }
   }
-  return either !== undefined && buffers[either]!.half ? kernel.half! : kernel;
+  return either !== undefined && buffers[either]!.half ? kernel.half ?? kernel : kernel;
 }
 
 function readKernel(name: string, source: string, half: Kernel | undefined): Kernel {

@@ -18,6 +18,14 @@ export const MEMORY_USES = [
  */
 export type MemoryUse = typeof MEMORY_USES[number];
 
+/** Live bytes of a {@linkcode BufferPool} by what they hold. */
+export interface MemoryUses {
+  /** The most of each since {@linkcode BufferPool.restartUses}, at moments of their own. */
+  readonly most: Readonly<Record<MemoryUse, number>>;
+  /** Each at the moment at which all live bytes together were most. */
+  readonly atPeak: Readonly<Record<MemoryUse, number>>;
+}
+
 /** Bytes and counts of a {@linkcode BufferPool}, at one moment. */
 export interface PoolStats {
   /** Bytes of buffers that an owner holds now. */
@@ -72,7 +80,8 @@ export class BufferPool {
   #peakBytes = 0;
   #peakLiveBytes = 0;
   #largestBufferBytes = 0;
-  #peakUses: Readonly<Record<MemoryUse, number>> = noBytes();
+  readonly #most: Record<MemoryUse, number> = noBytes();
+  #atPeak: Readonly<Record<MemoryUse, number>> = noBytes();
   #createdBuffers = 0;
 
   /**
@@ -183,18 +192,24 @@ export class BufferPool {
     };
   }
 
-  /** What the live bytes held when they were `peakLiveBytes` first. */
-  get peakUses(): Readonly<Record<MemoryUse, number>> {
-    return this.#peakUses;
+  /** Live bytes by what they hold. */
+  get uses(): MemoryUses {
+    return { most: { ...this.#most }, atPeak: this.#atPeak };
+  }
+
+  /** Starts the counts of the most of each use anew, from what is live now. */
+  restartUses(): void {
+    Object.assign(this.#most, this.#uses);
   }
 
   #take(bytes: number, use: MemoryUse): void {
     this.#liveBytes += bytes;
     this.#uses[use] += bytes;
+    this.#most[use] = Math.max(this.#most[use], this.#uses[use]);
     this.#peakBytes = Math.max(this.#peakBytes, this.#liveBytes + this.#pooledBytes);
     if (this.#liveBytes <= this.#peakLiveBytes) return;
     this.#peakLiveBytes = this.#liveBytes;
-    this.#peakUses = { ...this.#uses };
+    this.#atPeak = { ...this.#uses };
   }
 
   #takeFree(size: number): GPUBuffer | undefined {

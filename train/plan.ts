@@ -1,7 +1,7 @@
 /** The memory of a training step, known before it is spent: the step runs on a device that has sizes and no memory. @module */
 
 import { Gpu } from "../kernels/gpu.ts";
-import type { MemoryUse } from "../kernels/pool.ts";
+import type { MemoryUses } from "../kernels/pool.ts";
 import type { Dispatch } from "../kernels/recorder.ts";
 import { bytesOf } from "../nn/tensor.ts";
 import { UserError } from "./errors.ts";
@@ -13,10 +13,10 @@ export interface StepPlan {
   readonly batchSize: number;
   /** Parameters and their bytes by module. */
   readonly modules: ReadonlyMap<string, { readonly count: number; readonly bytes: number }>;
-  /** Bytes of all buffers at the moment at which they are most. */
+  /** Bytes of all buffers, those included that wait for reuse, at the moment at which they are most. */
   readonly peakBytes: number;
-  /** What is in use when that is most; `reuse`: released buffers on top, which wait for the next tensor of their size. */
-  readonly uses: Readonly<Record<MemoryUse | "reuse", number>>;
+  /** Bytes in use by what they hold. */
+  readonly uses: MemoryUses;
   /** Bytes that are in use at once, at most: less than that, and the step cannot run. */
   readonly neededBytes: number;
   /** Bytes of the largest buffer. */
@@ -84,6 +84,8 @@ export async function planStep(gpu: Gpu, run: StepRun, batchSize: number): Promi
       bytes: sum((shape) => bytesOf(shape, "f32")),
     }];
   }));
+  // While an optimizer is made its parameters are there twice; the steps are what counts.
+  dry.restartMemoryUses();
   for (let number = 0; number < STEPS; number++) {
     dispatches.length = 0;
     await step.run(number);
@@ -93,7 +95,7 @@ export async function planStep(gpu: Gpu, run: StepRun, batchSize: number): Promi
     batchSize,
     modules,
     peakBytes,
-    uses: { ...dry.peakUses, reuse: peakBytes - peakLiveBytes },
+    uses: dry.memoryUses,
     neededBytes: peakLiveBytes,
     largestBufferBytes,
     largestBindingBytes,
@@ -182,8 +184,9 @@ export interface Remedy {
 }
 
 /**
- * Finds settings with which a step fits that does not fit as it is: values computed again, smaller batches whose gradients are
- * averaged, activations in half the bytes; the cheapest first. They learn the same but for rounding.
+ * Finds settings with which a step fits that does not fit as it is: values computed again, which learns the same; smaller batches
+ * whose gradients are averaged, where batch norm and the entropy over a batch see less at a time; activations in half the bytes. What
+ * changes least comes first.
  *
  * @param gpu The device.
  * @param run The configuration.

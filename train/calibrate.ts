@@ -1,0 +1,137 @@
+/** How long recorded dispatches take on an adapter, from short measurements of those that count most. @module */
+
+import type { Gpu } from "../kernels/gpu.ts";
+import type { Dispatch } from "../kernels/recorder.ts";
+import type { Slice } from "../kernels/slice.ts";
+
+/** A time, and how much of it was measured. */
+export interface TimeEstimate {
+  /** Seconds of all dispatches. */
+  readonly seconds: number;
+  /** Share of them whose own kernel and sizes were measured; the rest follows from the rates of the measured ones. */
+  readonly measuredShare: number;
+}
+
+/** Equal dispatches. */
+interface Group {
+  readonly dispatch: Dispatch;
+  /** Their number. */
+  count: number;
+  /** What one of them costs, in an arbitrary unit. */
+  readonly weight: number;
+  /** Milliseconds of one of them, once measured. */
+  ms?: number;
+}
+
+/** A byte moved costs about as much as so many operations of a product; it only decides what is measured first. */
+const OPERATIONS_OF_A_BYTE = 8;
+/** Times of a dispatch that its time is the best of, if it is short. */
+const REPETITIONS = 3;
+const SHORT_MS = 20;
+/** What a dispatch costs besides its work, in milliseconds. */
+const DISPATCH_MS = 0.03;
+
+/**
+ * Kernels that run in the same time whatever their buffers hold. Others follow indices that they find there, and those of made-up
+ * buffers could lead them anywhere.
+ */
+const STEADY: ReadonlySet<string> = new Set([
+  ..."activation attention attention_dots batch_norm broadcast chunk_sums elementwise flash_attention"
+    .split(" "),
+  ..."group_norm optim pooling random_mask reduce resample rotary row_norm softmax standardize swiglu"
+    .split(" "),
+  "unit_length",
+]);
+
+/**
+ * Estimates the time of dispatches.
+ *
+ * @param gpu The device; it runs the costliest of them on zeros.
+ * @param dispatches What a step records.
+ * @param options `budgetMs`: how long it measures, about, shaders excepted. Default 5000.
+ * @returns The time.
+ * @throws {GpuError} If the adapter cannot measure.
+ */
+export async function estimateTime(
+  gpu: Gpu,
+  dispatches: readonly Dispatch[],
+  { budgetMs = 5000 }: { budgetMs?: number } = {},
+): Promise<TimeEstimate> {
+  gpu.requireTimestamps();
+  const groups = groupsOf(dispatches).sort((a, b) => b.count * b.weight - a.count * a.weight);
+  let spent = 0;
+  for (const group of groups) {
+    if (spent > budgetMs) break;
+    if (!isSteady(group.dispatch)) continue;
+    const first = await measure(gpu, group.dispatch);
+    spent += first;
+    group.ms = first;
+    for (let i = 1; i < REPETITIONS && first < SHORT_MS; i++) {
+      group.ms = Math.min(group.ms, await measure(gpu, group.dispatch));
+    }
+  }
+  gpu.trim();
+  const measured = groups.filter(({ ms }) => ms !== undefined);
+  const rateOf = (like: Group): number => {
+    const same = (a: Group): boolean => a.dispatch.kernel.name === like.dispatch.kernel.name;
+    const kind = (a: Group): boolean => isProduct(a.dispatch) === isProduct(like.dispatch);
+    const peers = [same, kind].map((test) => measured.filter(test)).find((list) => list.length > 0);
+    const sum = (value: (group: Group) => number): number =>
+      (peers ?? measured).reduce((total, group) => total + group.count * value(group), 0);
+    return sum(({ ms }) => ms!) / sum(({ weight }) => weight);
+  };
+  let knownMs = 0;
+  let otherMs = 0;
+  for (const group of groups) {
+    if (group.ms !== undefined) knownMs += group.count * group.ms;
+    else otherMs += group.count * group.weight * rateOf(group);
+  }
+  const allMs = knownMs + otherMs;
+  return {
+    seconds: (allMs + DISPATCH_MS * dispatches.length) / 1000,
+    measuredShare: knownMs / allMs,
+  };
+}
+
+function isProduct({ work }: Dispatch): boolean {
+  return work?.operations !== undefined;
+}
+
+function isSteady(dispatch: Dispatch): boolean {
+  const textures = Object.values(dispatch.buffers).some(({ texture }) => texture);
+  return (isProduct(dispatch) || STEADY.has(dispatch.kernel.name)) && !textures;
+}
+
+function groupsOf(dispatches: readonly Dispatch[]): Group[] {
+  const groups = new Map<string, Group>();
+  for (const dispatch of dispatches) {
+    const { kernel, entryPoint, constants, params, workgroups, buffers, work } = dispatch;
+    const sizes = Object.values(buffers).map(({ bytes }) => bytes);
+    const key = JSON.stringify([kernel.name, entryPoint, constants, params, workgroups, sizes]);
+    const known = groups.get(key);
+    if (known) known.count++;
+    else {
+      const bytes = work?.bytes ?? sizes.reduce((sum, size) => sum + size, 0);
+      const weight = Math.max(work?.operations ?? 0, OPERATIONS_OF_A_BYTE * bytes);
+      groups.set(key, { dispatch, count: 1, weight });
+    }
+  }
+  return [...groups.values()];
+}
+
+/** Runs a dispatch on buffers of zeros; milliseconds by the device's clock. */
+async function measure(gpu: Gpu, dispatch: Dispatch): Promise<number> {
+  const { kernel, entryPoint, constants, params, workgroups, work } = dispatch;
+  const buffers: Record<string, Slice> = {};
+  for (const [name, { bytes, half = false }] of Object.entries(dispatch.buffers)) {
+    buffers[name] = { ...gpu.acquire(bytes, "a calibration"), half };
+    gpu.clear(buffers[name]);
+  }
+  gpu.compile(kernel, entryPoint, { buffers, constants });
+  await gpu.settle();
+  gpu.startProfile();
+  gpu.run(kernel, entryPoint, { buffers, constants, params, workgroups, ...(work && { work }) });
+  const { dispatches } = await gpu.finishProfile();
+  for (const buffer of Object.values(buffers)) gpu.release(buffer);
+  return dispatches.reduce((sum, { durationMs }) => sum + durationMs, 0);
+}

@@ -1,0 +1,148 @@
+/** Tests of plans: they say what the real step takes, find batches and settings that fit, and estimate times. @module */
+
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Gpu } from "../kernels/gpu.ts";
+import { gpuTest } from "../tests/op_case.ts";
+import { TINY_TOKENIZER, TINY_TRANSFORMER } from "../tests/tiny_run.ts";
+import { estimateTime } from "./calibrate.ts";
+import { parseConfig, resolveConfig } from "./config/mod.ts";
+import { UserError } from "./errors.ts";
+import {
+  checkPlan,
+  findRemedy,
+  largestBatch,
+  limitsOf,
+  planStep,
+  resolveBatchSize,
+} from "./plan.ts";
+import { openTrainingStep, type StepRun, stepRunOf } from "./training_step.ts";
+
+function load(text: string, ...overrides: string[]): ReturnType<typeof resolveConfig> {
+  return resolveConfig(parseConfig(text, "tiny.yaml"), { overrides });
+}
+
+const tokenizer = (...overrides: string[]): StepRun =>
+  stepRunOf(load(TINY_TOKENIZER, ...overrides));
+
+function transformer(...overrides: string[]): StepRun {
+  const { config } = load(TINY_TOKENIZER);
+  if (config.model.target !== "tessera.models.IBQ") throw new TypeError("tokenizer");
+  return stepRunOf(load(TINY_TRANSFORMER, ...overrides), config.model.params);
+}
+
+/** Every way in which a step takes its memory. */
+const RUNS: Readonly<Record<string, StepRun>> = {
+  "stage I": tokenizer(),
+  "stage I, adaptive weight": tokenizer("model.lossconfig.gen_loss_weight=null"),
+  "stage I, two batches": tokenizer("trainer.accumulate_grad_batches=2"),
+  "stage I, checkpoints": tokenizer("model.ddconfig.checkpoint_levels=[0,1]"),
+  "stage II": transformer(),
+  "stage II, two batches": transformer("trainer.accumulate_grad_batches=2"),
+  "stage II, checkpoints": transformer("model.transformer_config.checkpoint_blocks=2"),
+};
+
+Deno.test({
+  name: "planStep() says what the real step takes, byte for byte",
+  ignore: await navigator.gpu?.requestAdapter() === null,
+  sanitizeOps: false,
+  sanitizeResources: false,
+  fn: async () => {
+    for (const [name, run] of Object.entries(RUNS)) {
+      using gpu = await Gpu.open();
+      const plan = await planStep(gpu, run, 3);
+      assertEquals(gpu.stats().createdBuffers, 0, "a plan takes nothing");
+      using step = openTrainingStep(gpu, run, 3);
+      gpu.restartMemoryUses();
+      for (let number = 0; number < 2; number++) await step.run(number);
+      const { peakBytes, peakLiveBytes, largestBufferBytes, dispatches } = gpu.stats();
+      assertEquals(
+        [plan.peakBytes, plan.neededBytes, plan.largestBufferBytes],
+        [peakBytes, peakLiveBytes, largestBufferBytes],
+        name,
+      );
+      assertEquals(plan.uses, gpu.memoryUses, name);
+      assert(dispatches > plan.dispatches.length);
+      const { atPeak } = plan.uses;
+      assertEquals(Object.values(atPeak).reduce((sum, bytes) => sum + bytes), plan.neededBytes);
+    }
+  },
+});
+
+gpuTest("planStep() counts parameters and bytes by module", async (gpu) => {
+  const { modules, uses } = await planStep(gpu, tokenizer(), 1);
+  assertEquals([...modules.keys()], [
+    ..."encoder decoder quantize quant_conv post_quant_conv discriminator".split(" "),
+    "perceptual network (frozen)",
+  ]);
+  assertEquals(modules.get("quantize"), { count: 64, bytes: 256 });
+  assertEquals(modules.get("quant_conv"), { count: 4 * 4 + 4, bytes: 80 });
+  const bytes = [...modules.values()].reduce((sum, module) => sum + module.bytes, 0);
+  // Buffers are rounded up, and those of the optimizer briefly lie beside the first ones.
+  assert(uses.most.weights >= bytes && uses.most.averages > 0 && uses.most.optimizer > 0);
+});
+
+gpuTest("checkpoints hold fewer activations and run the forward pass again", async (gpu) => {
+  const wide = ["model.ddconfig.ch=32", "model.ddconfig.num_res_blocks=3"];
+  const all = await planStep(gpu, tokenizer(...wide), 4);
+  const some = await planStep(gpu, tokenizer(...wide, "model.ddconfig.checkpoint_levels=[0]"), 4);
+  assert(some.uses.most.activations < 0.7 * all.uses.most.activations);
+  assert(some.dispatches.length > all.dispatches.length);
+});
+
+gpuTest("largestBatch() finds the most images that fit", async (gpu) => {
+  const run = transformer();
+  const needed = async (batch: number) => (await planStep(gpu, run, batch)).neededBytes;
+  for (const expected of [1, 5, 8]) {
+    const limits = limitsOf(gpu, await needed(expected + 1) - 1);
+    assertEquals(await largestBatch(gpu, run, { limits }), expected);
+    assertEquals(await largestBatch(gpu, run, { limits, most: 3 }), Math.min(expected, 3));
+  }
+  assertEquals(await largestBatch(gpu, run, { limits: limitsOf(gpu, 1000) }), 0);
+  const tight = { ...limitsOf(gpu, Infinity), bufferBytes: 1000 };
+  assertEquals(await largestBatch(gpu, run, { limits: tight }), 0);
+});
+
+gpuTest("resolveBatchSize() takes auto as the most that fits beside what lives", async (gpu) => {
+  const run = transformer("data.batch_size=auto");
+  const { neededBytes } = await planStep(gpu, run, 6);
+  const totalBytes = neededBytes + gpu.stats().liveBytes;
+  assertEquals(await resolveBatchSize(gpu, run, { totalBytes, images: 100 }), 6);
+  assertEquals(await resolveBatchSize(gpu, run, { totalBytes, images: 4 }), 4);
+  assertEquals(await resolveBatchSize(gpu, transformer(), { totalBytes: 0, images: 9 }), 2);
+  await assertRejects(
+    () => resolveBatchSize(gpu, run, { totalBytes: 0, images: 100 }),
+    UserError,
+    "Cannot choose a batch size for tiny.yaml: expected",
+  );
+});
+
+gpuTest("findRemedy() finds settings that fit, those that change least first", async (gpu) => {
+  const run = tokenizer();
+  const batchSize = 8;
+  const { neededBytes } = await planStep(gpu, run, batchSize);
+  const find = async (share: number) => {
+    const limits = limitsOf(gpu, Math.floor(share * neededBytes));
+    const remedy = await findRemedy(gpu, run, { batchSize, limits });
+    if (!remedy) return undefined;
+    const plan = await planStep(gpu, remedy.run, remedy.batchSize);
+    assert(checkPlan(plan, limits).every(({ fits }) => fits));
+    const { overrides } = remedy;
+    const again = tokenizer(...overrides.filter((text) => !text.startsWith("data.")));
+    assertEquals((await planStep(gpu, again, remedy.batchSize)).neededBytes, plan.neededBytes);
+    return overrides;
+  };
+  assertEquals(await find(0.95), ["model.init_args.ddconfig.checkpoint_levels=[0]"]);
+  const [batch, accumulate, ...others] = await find(0.4) ?? [];
+  assertEquals(others, []);
+  assert(/^data\.init_args\.batch_size=\d$/.test(batch!), batch);
+  assert(/^trainer\.accumulate_grad_batches=\d$/.test(accumulate!), accumulate);
+  assertEquals(await find(0.01), undefined);
+});
+
+gpuTest("estimateTime() measures what counts most", async (gpu) => {
+  if (!gpu.features.has("timestamp-query")) return;
+  const { dispatches } = await planStep(gpu, tokenizer(), 2);
+  const { seconds, measuredShare } = await estimateTime(gpu, dispatches, { budgetMs: 2 });
+  assert(seconds > 0 && Number.isFinite(seconds), `${seconds}`);
+  assert(measuredShare > 0 && measuredShare <= 1, `${measuredShare}`);
+});

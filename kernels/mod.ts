@@ -25,7 +25,7 @@ export type { PipelineDescription } from "./pipeline_cache.ts";
 export { measurePeaks, type Peaks } from "./peaks.ts";
 export * from "./pool.ts";
 export type { DispatchTime, HostSpan, ProfileTimes } from "./profiler.ts";
-export type { RecorderStats, Work } from "./recorder.ts";
+export type { Dispatch, RecorderStats, Work } from "./recorder.ts";
 export * from "./slice.ts";
 
 export * from "./activation.ts";

@@ -116,6 +116,36 @@ test("the command line trains both stages, samples, reconstructs and evaluates",
   ) assertMatch(evaluated.stdout, line);
 });
 
+test("plan says what a step takes and what would make it fit; train takes auto as batch size", async (workspace) => {
+  const { runs, tokenizerConfig } = workspace;
+  const plan = (...rest: string[]) => runCommand("plan", "--config", tokenizerConfig, ...rest);
+  const planned = await plan("--batch", "4", "--no-time");
+  assertDone(planned);
+  for (
+    const line of [
+      /^.*tokenizer\.yaml on .*: a training step of 4 images, f32$/m,
+      /^quantize +64 parameters +0\.0 MiB$/m,
+      /^EMA( +\d+\.\d MiB){2}$/m,
+      /^predicted peak +\d+\.\d MiB$/m,
+      /^in all +fits: \d+\.\d MiB of \d+\.\d\d GiB$/m,
+    ]
+  ) assertMatch(planned.stdout, line);
+  const small = await plan("--memory", "0.0001", "--no-time", "data.batch_size=auto");
+  assertEquals(small.code, 1, small.stderr);
+  assertMatch(small.stdout, /^not even one image fits$/m);
+  assertMatch(small.stdout, /^in all +DOES NOT FIT/m);
+  assertUserError(await runCommand("plan"), "Cannot plan: expected --config FILE, found none");
+
+  const run = `${runs}/auto`;
+  const overrides = ["data.batch_size=auto", "trainer.max_steps=1"];
+  const trained = await runCommand(
+    ...["train", "--run", run, "--config", tokenizerConfig, ...overrides],
+  );
+  assertDone(trained);
+  assertMatch(trained.stderr, /^batch size 10: the largest that fits, of at most 10 images$/m);
+  assertMatch(await Deno.readTextFile(`${run}/tokenizer/config.yaml`), /^ +batch_size: 10$/m);
+});
+
 test("train stops at Ctrl-C with a checkpoint, says how to resume, and resumes", async (workspace) => {
   const { runs, tokenizerConfig, images } = workspace;
   const endless = ["train", "--runs", runs, "--config", tokenizerConfig, "trainer.max_steps=-1"];

@@ -8,6 +8,7 @@
  * @module
  */
 
+export { estimateTime, type TimeEstimate } from "./calibrate.ts";
 export * from "./checkpoint.ts";
 export * from "./checkpoint_keeper.ts";
 export * from "./compile_ahead.ts";
@@ -42,6 +43,7 @@ export * from "./measures.ts";
 export * from "./model_sources.ts";
 export * from "./open_gpu.ts";
 export * from "./open_models.ts";
+export * from "./plan.ts";
 export * from "./profile_report.ts";
 export * from "./profile_session.ts";
 export * from "./progress.ts";
@@ -56,6 +58,7 @@ export * from "./tokenizer_learner.ts";
 export * from "./tokenizer_losses.ts";
 export * from "./tokenizer_trainer.ts";
 export * from "./tokens.ts";
+export * from "./training_step.ts";
 export * from "./transformer_learner.ts";
 export * from "./transformer_trainer.ts";
 export * from "./views.ts";

@@ -89,6 +89,25 @@ gpuTest("checkpoints hold fewer activations and run the forward pass again", asy
   assert(some.dispatches.length > all.dispatches.length);
 });
 
+gpuTest("checkpoints change no bit of two training steps, dropout included", async (gpu) => {
+  const results = async (run: StepRun): Promise<unknown> => {
+    using step = openTrainingStep(gpu, run, 2);
+    const metrics = [await step.run(0), await step.run(1)];
+    const weights = [...step.modules.values()].flat();
+    const bytes = await gpu.read(weights.map(({ storage }) => storage));
+    return [metrics, bytes.map((part) => new Uint8Array(part).toHex())];
+  };
+  const levels = "model.ddconfig.checkpoint_levels=[0,1]";
+  const blocks = "model.transformer_config.checkpoint_blocks=2";
+  const adaptive = "model.lossconfig.gen_loss_weight=null";
+  assertEquals(await results(tokenizer(levels, adaptive)), await results(tokenizer(adaptive)));
+  assertEquals(await results(transformer(blocks)), await results(transformer()));
+  if (!gpu.features.has("shader-f16")) return;
+  const half = "trainer.precision=f16";
+  assertEquals(await results(tokenizer(levels, half)), await results(tokenizer(half)));
+  assertEquals(await results(transformer(blocks, half)), await results(transformer(half)));
+});
+
 gpuTest("largestBatch() finds the most images that fit", async (gpu) => {
   const run = transformer();
   const needed = async (batch: number) => (await planStep(gpu, run, batch)).neededBytes;

@@ -6,6 +6,7 @@ import { batchSizeOf, gradientClip, type TokenizerRunConfig, totalSteps } from "
 import type { Dataset } from "./data/dataset.ts";
 import { type Batch, BatchLoader, type LoaderPosition } from "./data/loader.ts";
 import { reconstructImages, toPictures, writeSheet } from "./drawing.ts";
+import type { RgbImage } from "./image/codec.ts";
 import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
 import { peakSignalToNoise } from "./measures.ts";
 import type { StageFolder } from "./run_folder.ts";
@@ -155,17 +156,23 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
 
   /** Draws validation images above their reconstructions. */
   async draw(step: number): Promise<string> {
-    const { learner, validation, folder, gpu } = this.#options;
+    const { learner, validation, folder, gpu, config } = this.#options;
     const count = Math.min(DRAWN_IMAGES, validation.length);
     const { images } = await validation.load(Array.from({ length: count }, (_, i) => i));
     const { resolution } = validation;
     const path = folder.imageFile("reconstructions", step);
     await this.#withAverages(async () => {
       const models = { gpu, tokenizer: learner.tokenizer };
-      const reconstructions = await reconstructImages(models, images, resolution);
+      const reconstructions: RgbImage[] = [];
+      // No more at once than a training step holds.
+      const batch = batchSizeOf(config) * resolution * resolution * 3;
+      for (let start = 0; start < images.length; start += batch) {
+        const part = images.subarray(start, start + batch);
+        reconstructions.push(...toPictures(await reconstructImages(models, part, resolution)));
+      }
       await writeSheet(path, [
         { label: "images", images: toPictures({ pixels: images, resolution }) },
-        { label: "reconstructions", images: toPictures(reconstructions) },
+        { label: "reconstructions", images: reconstructions },
       ], { title: `Validation images after ${step} steps` });
     });
     return path;

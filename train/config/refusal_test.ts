@@ -62,6 +62,14 @@ Deno.test("resolveConfig() names wrong types and ranges with expected and found"
   assertRefused("model.class_path=tessera.models.IBX", "the nearest is tessera.models.IBQ");
   assertRefused("seed_everything=-1", "expected a whole number from 0 to 4294967295");
   assertRefused("data.batch_size={a: 1}", "found a mapping with the keys a");
+  assertRefused(
+    "data.batch_size=0",
+    "data.init_args.batch_size: expected a whole number of at least 1, or auto, found 0",
+  );
+  assertRefused(
+    "model.ddconfig.checkpoint_levels=[0, 4]",
+    "ddconfig.checkpoint_levels: expected levels from 0 to",
+  );
   const missing = tokenizerYaml.replace("n_embed: 512", "");
   assertThrows(
     () => resolve(missing),
@@ -107,6 +115,7 @@ Deno.test("resolveConfig() refuses sizes that do not fit each other", () => {
     assertRefused(`model.transformer_config.${override}`, problem, transformerYaml);
   gpt("n_head=3", "n_head: expected a divisor of n_embd 128, found 3");
   gpt("n_head=64", "expected heads whose size 4 divides");
+  gpt("checkpoint_blocks=99", "checkpoint_blocks: expected at most n_layer, ");
   gpt("n_kv_head=3", "n_kv_head: expected a divisor of n_head 4, found 3");
   gpt("cond_dim=64", "cond_dim: expected n_embd, 128");
   gpt("block_size=255", "expected a square number of tokens, found 255");

@@ -22,12 +22,15 @@ import {
   completeTransformer,
   loadConfig,
 } from "../train/config/mod.ts";
-import { openTrainingStep, stepRunOf } from "../train/training_step.ts";
+import { planStep } from "../train/plan.ts";
+import { openTrainingStep, type StepRun, stepRunOf } from "../train/training_step.ts";
 
 /** What a row measures. */
 interface Row {
   /** What is done, for the table. */
   readonly title: string;
+  /** What it is planned to take: peak of the engine's own buffers, and of the process, in bytes. */
+  readonly planned?: (gpu: Gpu) => Promise<{ bufferBytes: number; bytes: number }>;
   /** Makes the model and returns what is timed. */
   readonly prepare: (gpu: Gpu) => Promise<Prepared>;
   /** How often it runs; the first run compiles shaders. Default 2. */
@@ -146,14 +149,28 @@ function sample(size: string, options: { matrices: "f32" | "f16" }): Row {
   };
 }
 
-/** A whole training step at batch 1, in f32: in stage I both networks with the full-width perceptual network, and averages. */
-function trainingStep(name: string): Row {
+/** The run of a configuration in f32; a transformer of the default run learns the tokens of the default tokenizer. */
+async function runOf(name: string): Promise<StepRun> {
+  const overrides = ["trainer.precision=f32"];
+  const { config } = asTokenizer(await loadConfig({ file: "configs/openmoji_tokenizer.yaml" }));
+  const loaded = await loadConfig({ file: `configs/${name}.yaml`, overrides });
+  return stepRunOf(loaded, config.model.params);
+}
+
+/** A whole training step in f32: in stage I both networks, the perceptual network at the configured width, and averages. */
+function trainingStep(name: string, batchSize: number): Row {
   return {
-    title: `${name}: training step of one image, f32`,
+    title: `${name}: training step of ${batchSize === 1 ? "1 image" : `${batchSize} images`}, f32`,
+    planned: async (gpu) => {
+      const hostBytes = Deno.memoryUsage().rss;
+      const { peakBytes } = await planStep(gpu, await runOf(name), batchSize);
+      return {
+        bufferBytes: peakBytes,
+        bytes: peakBytes + (gpu.adapter.software ? hostBytes : 0),
+      };
+    },
     prepare: async (gpu) => {
-      const file = `configs/ibq_${name.replace(" ", "_")}.yaml`;
-      const overrides = ["trainer.precision=f32"];
-      const step = openTrainingStep(gpu, stepRunOf(await loadConfig({ file, overrides })), 1);
+      const step = openTrainingStep(gpu, await runOf(name), batchSize);
       let number = 0;
       return {
         parameters: [...step.modules.values()].flat().filter(({ trainable }) => trainable)
@@ -178,9 +195,11 @@ const ROWS: Readonly<Record<string, Row>> = {
   "transformer-L": forwardAndLoss("L"),
   "transformer-XL": forwardAndLoss("XL"),
   "transformer-XXL": forwardAndLoss("XXL"),
-  "train-tokenizer-16384": trainingStep("tokenizer 16384"),
-  "train-tokenizer-262144": trainingStep("tokenizer 262144"),
-  "train-transformer-B": trainingStep("transformer B"),
+  "train-tokenizer-16384": trainingStep("ibq_tokenizer_16384", 1),
+  "train-tokenizer-262144": trainingStep("ibq_tokenizer_262144", 1),
+  "train-transformer-B": trainingStep("ibq_transformer_B", 1),
+  "train-openmoji-tokenizer": trainingStep("openmoji_tokenizer", 16),
+  "train-openmoji-transformer": trainingStep("openmoji_transformer", 16),
   "sample-B": sample("B", { matrices: "f16" }),
   "sample-XXL": sample("XXL", { matrices: "f16" }),
 };
@@ -235,6 +254,12 @@ async function measureApart(name: string, runs: number): Promise<Measurement> {
   return JSON.parse(new TextDecoder().decode(stdout).trim().split("\n").at(-1)!);
 }
 
+async function plannedOf(row: Row): Promise<{ bufferBytes: number; bytes: number } | undefined> {
+  if (!row.planned) return undefined;
+  using gpu = await Gpu.open();
+  return await row.planned(gpu);
+}
+
 function gibibytes(bytes: number): string {
   return (bytes / 2 ** 30).toFixed(2);
 }
@@ -254,13 +279,14 @@ async function main(): Promise<void> {
   }
   let header = true;
   for (const name of names) {
+    const planned = await plannedOf(ROWS[name]!);
     const found = await measureApart(name, Number(runs ?? ROWS[name]!.runs ?? 2));
     if (header) {
       console.log(`On ${found.adapter}:\n`);
       console.log(
-        "| row | parameters | peak memory of the process, GiB | of the buffers, GiB | first run, s | again, s | of processors, s |",
+        "| row | parameters | peak memory of the process, GiB | planned | of the buffers, GiB | planned | first run, s | again, s | of processors, s |",
       );
-      console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: |");
+      console.log("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
       header = false;
     }
     const [first = NaN, again] = found.seconds;
@@ -268,7 +294,9 @@ async function main(): Promise<void> {
       ROWS[name]!.title,
       found.parameters.toLocaleString("en-US"),
       gibibytes(found.peakBytes),
+      planned ? gibibytes(planned.bytes) : "",
       gibibytes(found.peakBufferBytes),
+      planned ? gibibytes(planned.bufferBytes) : "",
       first.toFixed(1),
       again?.toFixed(1) ?? "",
       found.processorSeconds.toFixed(1),

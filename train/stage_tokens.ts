@@ -1,7 +1,7 @@
 /** The tokens that stage II learns, as a run's configuration asks for them. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import type { LoadedConfig, TransformerRunConfig } from "./config/mod.ts";
+import { batchSizeOf, type LoadedConfig, type TransformerRunConfig } from "./config/mod.ts";
 import type { Reporter } from "./log.ts";
 import type { StageFolder } from "./run_folder.ts";
 import {
@@ -10,6 +10,9 @@ import {
   EncodingStopped,
   type TokenCache,
 } from "./tokenize.ts";
+
+/** Images that are encoded into tokens at once, at most. */
+const MOST_ENCODED = 32;
 
 /** What {@linkcode stageTokens} encodes. */
 export interface StageTokensOptions
@@ -35,13 +38,14 @@ export interface StageTokensOptions
  */
 export async function stageTokens(options: StageTokensOptions): Promise<TokenCache | undefined> {
   const { context: { gpu, signal, reporter }, config, folder, ...content } = options;
-  const { tokenCache, tokenViews, batchSize } = config.data.params;
+  const { tokenCache, tokenViews } = config.data.params;
   let said = 0;
   try {
     return await cacheTokens({
       ...content,
       gpu,
-      batchSize,
+      // A batch of tokens may be many more images than the tokenizer encodes at once in any memory.
+      batchSize: Math.min(batchSizeOf(config), MOST_ENCODED),
       folder: tokenCache ?? folder.tokensFolder,
       views: tokenViews,
       signal,

@@ -85,10 +85,8 @@ export async function runPlan(command: PlanCommand): Promise<number> {
   printModules(plan);
   printUses(plan);
   if (gpu.adapter.software) {
-    const bytes = plan.peakBytes + hostBytes;
-    printResult(
-      `${"of the process".padEnd(30)}${size(bytes)}, as this adapter's memory is its own`,
-    );
+    const bytes = size(plan.peakBytes + hostBytes).padStart(15);
+    printResult(`${"of the process".padEnd(45)}${bytes}, whose memory this adapter uses`);
   }
   const checks = checkPlan(plan, limits);
   printResult("");

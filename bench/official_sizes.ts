@@ -230,6 +230,8 @@ async function measure(row: Row, runs: number): Promise<Measurement> {
     await prepared.run();
     seconds.push((performance.now() - before) / 1000);
     used = processorSeconds() - usedBefore;
+    const peak = gibibytes(await processMemory("VmHWM"));
+    console.error(`run ${i + 1}: ${seconds.at(-1)!.toFixed(1)} s, peak ${peak} GiB`);
   }
   return {
     adapter: gpu.adapter.name,

@@ -493,9 +493,9 @@ export class Gpu implements Disposable {
     return this.#pool.uses;
   }
 
-  /** Starts the counts of the most of each use anew, from what is live now. */
-  restartMemoryUses(): void {
-    this.#pool.restartUses();
+  /** Starts the maxima of bytes anew, from what is live and pooled now. */
+  restartPeaks(): void {
+    this.#pool.restartPeaks();
   }
 
   /**

@@ -20,7 +20,7 @@ export type MemoryUse = typeof MEMORY_USES[number];
 
 /** Live bytes of a {@linkcode BufferPool} by what they hold. */
 export interface MemoryUses {
-  /** The most of each since {@linkcode BufferPool.restartUses}, at moments of their own. */
+  /** The most of each, at moments of their own. */
   readonly most: Readonly<Record<MemoryUse, number>>;
   /** Each at the moment at which all live bytes together were most. */
   readonly atPeak: Readonly<Record<MemoryUse, number>>;
@@ -36,7 +36,7 @@ export interface PoolStats {
   peakBytes: number;
   /** The largest `liveBytes` so far: what the budget has to hold. */
   peakLiveBytes: number;
-  /** The largest buffer so far. */
+  /** The largest buffer that was taken so far. */
   largestBufferBytes: number;
   /** Buffers created so far. */
   createdBuffers: number;
@@ -107,6 +107,7 @@ export class BufferPool {
   acquire(bytes: number, purpose: string, use: MemoryUse = "workspace"): GPUBuffer {
     const size = Math.max(GRANULE_BYTES, Math.ceil(bytes / GRANULE_BYTES) * GRANULE_BYTES);
     const buffer = this.#takeFree(size) ?? this.#create(size, purpose);
+    this.#largestBufferBytes = Math.max(this.#largestBufferBytes, buffer.size);
     this.#live.set(buffer, use);
     this.#take(buffer.size, use);
     return buffer;
@@ -197,8 +198,12 @@ export class BufferPool {
     return { most: { ...this.#most }, atPeak: this.#atPeak };
   }
 
-  /** Starts the counts of the most of each use anew, from what is live now. */
-  restartUses(): void {
+  /** Starts all maxima anew, from what is live and pooled now. */
+  restartPeaks(): void {
+    this.#peakBytes = this.#liveBytes + this.#pooledBytes;
+    this.#peakLiveBytes = this.#liveBytes;
+    this.#largestBufferBytes = 0;
+    this.#atPeak = { ...this.#uses };
     Object.assign(this.#most, this.#uses);
   }
 
@@ -235,7 +240,6 @@ export class BufferPool {
     }
     this.#makeRoom(size, purpose);
     this.#createdBuffers++;
-    this.#largestBufferBytes = Math.max(this.#largestBufferBytes, size);
     return this.#device.createBuffer({
       label: purpose,
       size,

@@ -42,15 +42,21 @@ function model(x: Tensor, weights: readonly Parameter[], run: Run): Tensor {
 }
 
 /** Loss and gradients as they are in memory. */
-async function results(gpu: Gpu, weights: readonly Parameter[], run: Run): Promise<Uint32Array[]> {
+async function results(
+  gpu: Gpu,
+  weights: readonly Parameter[],
+  run: Run,
+  { half = false } = {},
+): Promise<Uint16Array[]> {
   using tape = new Tape(gpu, { seed: 3, step: 5 });
-  const x = tape.input(randomNumbers(ROWS * WIDTH, "x"), [ROWS, WIDTH]);
+  const numbers = randomNumbers(ROWS * WIDTH, "x");
+  const x = tape.input(half ? Float16Array.from(numbers) : numbers, [ROWS, WIDTH]);
   const loss = model(x, weights, run);
   tape.retain(loss);
   const gradients = tape.grad(loss, [x, ...weights], { last: true });
   const tensors = [loss, ...[x, ...weights].map((operand) => gradients.get(operand)!)];
   const parts = await gpu.read(tensors.map(({ storage }) => storage));
-  return parts.map((part) => new Uint32Array(part));
+  return parts.map((part) => new Uint16Array(part));
 }
 
 gpuTest("Tape.checkpoint() changes no bit of loss and gradients, dropout included", async (gpu) => {
@@ -61,6 +67,13 @@ gpuTest("Tape.checkpoint() changes no bit of loss and gradients, dropout include
     tape.checkpoint(() => scale(tape.checkpoint(() => tape.checkpoint(body)), 1));
   const flat: Run = (_tape, body) => scale(body(), 1);
   assertEquals(await results(gpu, weights, nested), await results(gpu, weights, flat));
+  if (gpu.features.has("shader-f16")) {
+    const half = { half: true };
+    assertEquals(
+      await results(gpu, weights, segment, half),
+      await results(gpu, weights, plain, half),
+    );
+  }
   for (const weight of weights) weight[Symbol.dispose]();
 });
 

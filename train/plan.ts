@@ -84,8 +84,8 @@ export async function planStep(gpu: Gpu, run: StepRun, batchSize: number): Promi
       bytes: sum((shape) => bytesOf(shape, "f32")),
     }];
   }));
-  // While an optimizer is made its parameters are there twice; the steps are what counts.
-  dry.restartMemoryUses();
+  // While an optimizer is made its parameters are there twice, which is less than a step takes.
+  dry.restartPeaks();
   for (let number = 0; number < STEPS; number++) {
     dispatches.length = 0;
     await step.run(number);

@@ -74,7 +74,10 @@ export async function runPlan(command: PlanCommand): Promise<number> {
   const hostBytes = Deno.memoryUsage().rss;
   const limits = limitsOf(gpu, command.memoryBytes ?? memoryBudgetBytes());
   const batchSize = await batchOf(gpu, run, { command, limits });
-  const plan = await planStep(gpu, run, batchSize);
+  const planned = await planStep(gpu, run, batchSize);
+  // At the budget the pool destroys what waits for reuse.
+  const budgetBytes = Math.max(planned.neededBytes, memoryBudgetBytes());
+  const plan = { ...planned, peakBytes: Math.min(planned.peakBytes, budgetBytes) };
   const { trainer } = run.config;
   const parts = trainer.accumulateGradBatches;
   printResult(

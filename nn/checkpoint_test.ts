@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Gpu } from "../kernels/gpu.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { silu, square } from "./activation.ts";
+import { cast } from "./cast.ts";
 import { dropout } from "./dropout.ts";
 import { linear } from "./linear.ts";
 import { add, mul, scale } from "./math.ts";
@@ -38,7 +39,7 @@ function model(x: Tensor, weights: readonly Parameter[], run: Run): Tensor {
       return add(dropout(gated, 0.3), input);
     });
   }
-  return mean(mul(h, shared));
+  return mean(cast(mul(h, shared), "f32"));
 }
 
 /** Loss and gradients as they are in memory. */

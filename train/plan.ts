@@ -207,15 +207,31 @@ export async function findRemedy(
         batchSize,
       }
       : { overrides: [], run, batchSize };
+    const recomputed = checkpoints(precise);
+    const most = recomputed.at(-1)!;
+    const both = smallerBatches(most);
+    // The settings that spare most, as sums of gradients may outweigh the activations of a batch: without them none does.
+    const strongest = [most, ...both.slice(-1)];
+    if (!await firstThatFits(gpu, strongest, limits)) continue;
     const candidates = [
       ...(half ? [precise] : []),
-      ...checkpoints(precise),
+      ...recomputed,
       ...smallerBatches(precise),
-      ...smallerBatches(checkpoints(precise).at(-1)!),
+      ...both,
     ];
-    for (const candidate of candidates) {
-      if (await fits(gpu, candidate.run, candidate.batchSize, limits)) return candidate;
-    }
+    const found = await firstThatFits(gpu, candidates, limits);
+    if (found) return found;
+  }
+  return undefined;
+}
+
+async function firstThatFits(
+  gpu: Gpu,
+  candidates: readonly Remedy[],
+  limits: MemoryLimits,
+): Promise<Remedy | undefined> {
+  for (const candidate of candidates) {
+    if (await fits(gpu, candidate.run, candidate.batchSize, limits)) return candidate;
   }
   return undefined;
 }

@@ -5,7 +5,6 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { readCheckpointMetadata } from "./checkpoint.ts";
 import { CheckpointKeeper } from "./checkpoint_keeper.ts";
 import {
-  batchSizeOf,
   checkpointRetention,
   completeTransformer,
   configToYaml,

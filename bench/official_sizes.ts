@@ -22,7 +22,7 @@ import {
   completeTransformer,
   loadConfig,
 } from "../train/config/mod.ts";
-import { planStep } from "../train/plan.ts";
+import { planStep, processBytes } from "../train/plan.ts";
 import { openTrainingStep, type StepRun, stepRunOf } from "../train/training_step.ts";
 
 /** What a row measures. */
@@ -163,11 +163,10 @@ function trainingStep(name: string, batchSize: number): Row {
     title: `${name}: training step of ${batchSize === 1 ? "1 image" : `${batchSize} images`}, f32`,
     planned: async (gpu) => {
       const hostBytes = Deno.memoryUsage().rss;
-      const { peakBytes } = await planStep(gpu, await runOf(name), batchSize);
-      return {
-        bufferBytes: peakBytes,
-        bytes: peakBytes + (gpu.adapter.software ? hostBytes : 0),
-      };
+      const plan = await planStep(gpu, await runOf(name), batchSize);
+      const { peakBytes } = plan;
+      const bytes = gpu.adapter.software ? processBytes(plan, hostBytes) : peakBytes;
+      return { bufferBytes: peakBytes, bytes };
     },
     prepare: async (gpu) => {
       const step = openTrainingStep(gpu, await runOf(name), batchSize);

@@ -49,6 +49,9 @@ export interface LimitCheck {
   readonly fits: boolean;
 }
 
+/** What the host takes besides once steps run: compiled shaders, records of dispatches. Measured from 10⁵ to 10⁸ parameters alike. */
+const HOST_GROWTH_BYTES = 200 * 2 ** 20;
+
 /** The largest batch that is tried. */
 const LARGEST_BATCH = 4096;
 /** Steps of a dry run: the second finds the pool that the first has filled. */
@@ -133,6 +136,17 @@ export function checkPlan(plan: StepPlan, limits: MemoryLimits): LimitCheck[] {
 export function limitsOf(gpu: Gpu, totalBytes: number): MemoryLimits {
   const { maxBindingBytes, limits } = gpu;
   return { bufferBytes: limits.maxBufferSize, bindingBytes: maxBindingBytes, totalBytes };
+}
+
+/**
+ * Says what the process will take on an adapter that lives in the process's memory.
+ *
+ * @param plan The plan.
+ * @param hostBytes What the process takes once the device is open.
+ * @returns Bytes.
+ */
+export function processBytes({ peakBytes }: StepPlan, hostBytes: number): number {
+  return peakBytes + hostBytes + HOST_GROWTH_BYTES;
 }
 
 /** Whether a batch fits. */

@@ -15,6 +15,7 @@ import {
   limitsOf,
   type MemoryLimits,
   planStep,
+  processBytes,
   type StepPlan,
 } from "../plan.ts";
 import { type StepRun, stepRunOf } from "../training_step.ts";
@@ -88,7 +89,7 @@ export async function runPlan(command: PlanCommand): Promise<number> {
   printModules(plan);
   printUses(plan);
   if (gpu.adapter.software) {
-    const bytes = size(plan.peakBytes + hostBytes).padStart(15);
+    const bytes = size(processBytes(plan, hostBytes)).padStart(15);
     printResult(`${"of the process".padEnd(45)}${bytes}, whose memory this adapter uses`);
   }
   const checks = checkPlan(plan, limits);

@@ -25,8 +25,8 @@ interface Group {
 
 /** A byte moved costs about as much as so many operations of a product; it only decides what is measured first. */
 const OPERATIONS_OF_A_BYTE = 8;
-/** Times of a dispatch that its time is the best of, if it is short. */
-const REPETITIONS = 3;
+/** Times of a dispatch that its time is the best of, if it is short; two if it is long. */
+const REPETITIONS = 4;
 const SHORT_MS = 20;
 /** What a dispatch costs besides its work, in milliseconds. */
 const DISPATCH_MS = 0.03;
@@ -63,12 +63,13 @@ export async function estimateTime(
   for (const group of groups) {
     if (spent > budgetMs) break;
     if (!isSteady(group.dispatch)) continue;
-    const first = await measure(gpu, group.dispatch);
-    spent += first;
-    group.ms = first;
-    for (let i = 1; i < REPETITIONS && first < SHORT_MS; i++) {
-      group.ms = Math.min(group.ms, await measure(gpu, group.dispatch));
-    }
+    const times: number[] = [];
+    // The first may compile a shader.
+    do {
+      times.push(await measure(gpu, group.dispatch));
+      group.ms = Math.min(...times);
+      spent += group.ms;
+    } while (times.length < 2 || (group.ms < SHORT_MS && times.length < REPETITIONS));
   }
   gpu.trim();
   const measured = groups.filter(({ ms }) => ms !== undefined);
@@ -127,8 +128,6 @@ async function measure(gpu: Gpu, dispatch: Dispatch): Promise<number> {
     buffers[name] = { ...gpu.acquire(bytes, "a calibration"), half };
     gpu.clear(buffers[name]);
   }
-  gpu.compile(kernel, entryPoint, { buffers, constants });
-  await gpu.settle();
   gpu.startProfile();
   gpu.run(kernel, entryPoint, { buffers, constants, params, workgroups, ...(work && { work }) });
   const { dispatches } = await gpu.finishProfile();

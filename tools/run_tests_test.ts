@@ -1,7 +1,7 @@
 /** The test runner counts tests, steps, skips and runs that break off. @module */
 
 import { assertEquals } from "@std/assert";
-import { countTests, crashedAtExit, summarize } from "./run_tests.ts";
+import { countTests, crashedAtExit, dealFiles, summarize } from "./run_tests.ts";
 
 const REPORT = `<?xml version="1.0" encoding="UTF-8"?>
 <testsuites name="deno test" tests="7" failures="1" errors="0" time="0.151">
@@ -33,4 +33,9 @@ Deno.test("crashedAtExit() excuses a signal only after a complete report without
 Deno.test("summarize() names skipped tests only where there are some", () => {
   assertEquals(summarize({ passed: 3, failed: 0, skipped: 0 }), "3 passed, 0 failed");
   assertEquals(summarize({ passed: 3, failed: 1, skipped: 2 }), "3 passed, 1 failed, 2 skipped");
+});
+
+Deno.test("dealFiles() gives each file to one process, whatever their order", () => {
+  assertEquals(dealFiles(["c", "a", "b"], 2), [["a", "c"], ["b"]]);
+  assertEquals(dealFiles(["a"], 2), [["a"], []]);
 });

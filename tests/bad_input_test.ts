@@ -66,7 +66,7 @@ test("train refuses configurations and data that cannot be, and leaves no run be
   for (const [overrides, message] of refused) assertUserError(await train(...overrides), message);
   assertUserError(
     await runCommand("train", "--runs", runs, "--config", workspace.transformerConfig),
-    "expected --run FOLDER with a trained tokenizer, found none",
+    "expected --run FOLDER with a trained tokenizer, or its checkpoint as",
   );
   assertUserError(
     await runCommand("train", "--resume", "--runs", runs),
@@ -133,6 +133,10 @@ test("commands refuse damaged checkpoints and what a run does not have, and chan
   );
   assertEquals(contents(run), before);
 
+  const tokens = before.map((line) => line.split(" ")[0]!).find((path) =>
+    path.startsWith(`${run}/transformer/tokens/`) && path.endsWith(".safetensors")
+  );
+  assert(tokens !== undefined, "expected cached tokens");
   for (const stage of ["tokenizer", "transformer"]) {
     const path = checkpoint(stage);
     const whole = await Deno.readFile(path);
@@ -140,7 +144,7 @@ test("commands refuse damaged checkpoints and what a run does not have, and chan
       [whole.subarray(0, whole.length - 100), `expected a file of ${whole.length} bytes, found`],
       [whole.subarray(0, 5), `Cannot read ${path}`],
       [new TextEncoder().encode("this is not a checkpoint, it is a text"), `Cannot read ${path}`],
-      [await Deno.readFile(`${run}/transformer/tokens.safetensors`), "found tessera.tokens"],
+      [await Deno.readFile(tokens), "found tessera.tokens"],
     ];
     for (const [bytes, message] of damaged) {
       await Deno.writeFile(path, bytes);

@@ -50,7 +50,7 @@ test("the command line trains both stages, samples, reconstructs and evaluates",
     "config.yaml",
     "images",
     "log.jsonl",
-    "tokens.safetensors",
+    "tokens",
   ]);
 
   // The images are not needed any more, but for evaluating.
@@ -252,7 +252,7 @@ Deno.test("main() helps with every command", async () => {
 
 Deno.test("main() refuses commands and options that do not exist, and values that make no sense", async () => {
   const refused: readonly (readonly [readonly string[], string])[] = [
-    [["trian"], 'Cannot run "trian": expected one of train, sample'],
+    [["trian"], 'Cannot run "trian": expected one of train, plan, sample'],
     [["constructor"], 'Cannot run "constructor": expected one of train'],
     [
       ["train", "--resum"],

@@ -3,6 +3,7 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { defineKernel, type Kernel } from "../kernels/kernel.ts";
 import { subslice } from "../kernels/slice.ts";
+import { TEXEL_BYTES, TEXEL_ROW } from "../kernels/texel_pool.ts";
 import { measureTime } from "./rate.ts";
 
 /** What is read in turn: together more than caches hold. */
@@ -52,7 +53,7 @@ const texelKernel = defineKernel(
 @compute @workgroup_size(8)
 fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
   var sum = vec4f();
-  for (var k = l * 128u; k < l * 128u + 128u; k += 16u) {
+  for (var k = l * 256u; k < l * 256u + 256u; k += 16u) {
     sum += ${
     Array.from({ length: 16 }, (_, i) => `textureLoad(x, vec2u(k + ${i}u, w.x), 0)`).join(" + ")
   };
@@ -60,8 +61,8 @@ fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32)
   if (sum.x + sum.y + sum.z + sum.w == 1.2345e30) { y[l] = 1.0; }
 }`,
 );
-/** Rows of the texture: each has 1024 texels. */
-const TEXEL_ROWS = BUFFER_BYTES / 16 / 1024;
+/** Rows of the texture. */
+const TEXEL_ROWS = BUFFER_BYTES / TEXEL_BYTES / TEXEL_ROW;
 
 /** Uniform bindings of a dispatch, and bytes of each. */
 const WINDOWS = 8;
@@ -130,10 +131,10 @@ export async function measureReadBandwidth(
       });
     }
   });
-  for (const [i, buffer] of buffers.entries()) buffers[i] = gpu.moveToTexels(buffer, TEXEL_ROWS);
+  const textures = buffers.map((buffer) => gpu.copyToTexels(buffer));
   await measure((turn) =>
-    gpu.run(texelKernel, "run", { buffers: { x: buffers[turn]!, y }, workgroups: [TEXEL_ROWS] })
+    gpu.run(texelKernel, "run", { buffers: { x: textures[turn]!, y }, workgroups: [TEXEL_ROWS] })
   );
-  for (const buffer of [...buffers, y]) gpu.release(buffer);
+  for (const slice of [...textures, ...buffers, y]) gpu.release(slice);
   return best;
 }

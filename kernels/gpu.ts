@@ -268,11 +268,6 @@ export class Gpu implements Disposable {
   release(slice: Slice): void {
     if (this.#closed || slice.texture && this.#texels.release(slice.texture)) return;
     this.#pool.release(slice.buffer);
-    if (!slice.texture) return;
-    this.#recorder.submit();
-    this.#recorder.forgetBuffers();
-    slice.texture.destroy();
-    this.#pool.count(-slice.bytes);
   }
 
   /**
@@ -297,29 +292,6 @@ export class Gpu implements Disposable {
       this.#recorder.copyToTexture(last, texture, [rest, 1], rows);
     }
     return { ...source, texture };
-  }
-
-  /**
-   * Moves a matrix into a texture and gives its buffer back.
-   *
-   * @param source Its elements, f32 or f16; rows of whole texels that can be copied (multiples of 256 bytes).
-   * @param rows Number of rows.
-   * @returns The matrix in a texture of four numbers or, where they are f16, four words of two; give it back by {@linkcode Gpu.release}.
-   */
-  moveToTexels(source: Slice, rows: number): Slice {
-    const { bytes, half = false } = source;
-    const rowBytes = bytes / rows;
-    const size = [rowBytes / TEXEL_BYTES, rows] as const;
-    this.#pool.count(bytes);
-    const texture = this.#device.createTexture({
-      label: "a matrix",
-      size: [...size],
-      format: half ? "rgba32uint" : "rgba32float",
-      usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.TEXTURE_BINDING,
-    });
-    this.#recorder.copyToTexture(source, texture, size);
-    this.release(source);
-    return { ...this.acquire(4), bytes, half, texture };
   }
 
   /**

@@ -12,8 +12,8 @@ export interface KernelBinding {
   writable: boolean;
   /** Width of the elements: always 32 bits, always 16, or (declared over `Stored`) either, the same in all such bindings. */
   width: "full" | "half" | "either";
-  /** Type of the numbers, where it is a texture instead of a buffer. */
-  texels?: "f32" | "u32";
+  /** Whether it is a texture of f32 vectors. Default: a buffer. */
+  texels?: boolean;
   /** Whether it is a uniform buffer, which software adapters load faster from. Default: a storage buffer. */
   uniform?: boolean;
 }
@@ -139,11 +139,15 @@ function readKernel(name: string, source: string, half: Kernel | undefined): Ker
   }
   for (
     const match of text.matchAll(
-      /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_2d<(f32|u32)>/g,
+      /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_2d<f32>/g,
     )
   ) {
-    const texels = match[3] === "u32" ? "u32" : "f32";
-    bindings.set(match[2]!, { binding: Number(match[1]), writable: false, width: "full", texels });
+    bindings.set(match[2]!, {
+      binding: Number(match[1]),
+      writable: false,
+      width: "full",
+      texels: true,
+    });
   }
   for (
     const match of text.matchAll(

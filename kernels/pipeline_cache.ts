@@ -144,7 +144,7 @@ export class PipelineCache {
     let key = `${pipeline.layoutKey}|${kernel.fields.size}`;
     for (const name in buffers) {
       const { buffer, offsetBytes, bytes, texture } = buffers[name]!;
-      if ((texture !== undefined) !== (kernel.bindings.get(name)!.texels !== undefined)) {
+      if ((texture !== undefined) !== (kernel.bindings.get(name)!.texels ?? false)) {
         throw new TypeError(
           `Cannot run ${kernel.name}.${entryPoint}: expected ${name} in a ${
             texture ? "buffer" : "texture"
@@ -226,8 +226,7 @@ function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLa
     const found = kernel.bindings.get(name) ??
       refuse(`buffers among ${[...kernel.bindings.keys()].join(", ")}`, name);
     if (found.texels) {
-      const sampleType = found.texels === "u32" ? "uint" : "unfilterable-float";
-      return { binding: found.binding, visibility, texture: { sampleType } };
+      return { binding: found.binding, visibility, texture: { sampleType: "unfilterable-float" } };
     }
     const type = found.uniform ? "uniform" : found.writable ? "storage" : "read-only-storage";
     return { binding: found.binding, visibility, buffer: { type } };

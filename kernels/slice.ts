@@ -13,8 +13,8 @@ export interface Slice {
   /** Whether the elements are 16-bit floats. Default: they are 32 bits wide. */
   readonly half?: boolean;
   /**
-   * Where the elements are instead of in the buffer, if that is so: the rows of a matrix in a texture, 16 bytes a texel (see
-   * `Gpu.moveToTexels`), or an array of vectors (see `Gpu.copyToTexels`). Only bindings of type `texture_2d` take it.
+   * Where the elements are, too, if they are in a texture: an array of vectors (see `Gpu.copyToTexels`). Only bindings of type
+   * `texture_2d` take it.
    */
   readonly texture?: GPUTexture;
 }

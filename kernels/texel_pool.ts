@@ -66,7 +66,7 @@ export class TexelPool {
     const wanted = Math.max(1, Math.ceil(bytes / TEXEL_BYTES / TEXEL_ROW));
     // Few different heights, so that nearly equal sizes share textures.
     const step = 2 ** Math.max(0, Math.floor(Math.log2(wanted)) - 2);
-    const rows = Math.ceil(wanted / step) * step;
+    const rows = uneven(Math.ceil(wanted / step) * step);
     let texture = this.#free.get(rows)?.pop();
     if (texture) this.#bytes.count(bytesOf(texture), -bytesOf(texture));
     else {
@@ -105,6 +105,12 @@ export class TexelPool {
     }
     this.#free.clear();
   }
+}
+
+/** The least number from `rows` up that is no power of two: software drivers compile a kernel again where heights are of both kinds. */
+function uneven(rows: number): number {
+  if (rows < 3) return 3;
+  return Number.isInteger(Math.log2(rows)) ? rows + 1 : rows;
 }
 
 function bytesOf({ width, height }: GPUTexture): number {

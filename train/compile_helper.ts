@@ -8,6 +8,7 @@
 import { Gpu } from "../kernels/gpu.ts";
 import { kernelOfText } from "../kernels/kernel.ts";
 import type { PipelineDescription } from "../kernels/pipeline_cache.ts";
+import type { Slice } from "../kernels/slice.ts";
 
 /** Bytes of each buffer that is bound: more than any uniform array. */
 const BOUND_BYTES = 1 << 16;
@@ -44,15 +45,20 @@ async function compileAll(): Promise<void> {
     }
     const { name, source, entryPoint, constants, buffers: names } = next;
     const kernel = kernelOfText(name, source);
+    const acquired: Slice[] = [];
     const buffers = Object.fromEntries(names.map((buffer) => {
       const { width, texels } = kernel.bindings.get(buffer)!;
-      const slice = { ...gpu.acquire(BOUND_BYTES), half: width === "half" || texels === "u32" };
-      return [buffer, texels ? gpu.moveToTexels(slice, 1) : slice];
+      const slice = { ...gpu.acquire(BOUND_BYTES), half: width === "half" };
+      acquired.push(slice);
+      if (!texels) return [buffer, slice];
+      const copy = gpu.copyToTexels(slice);
+      acquired.push(copy);
+      return [buffer, copy];
     }));
     gpu.compile(kernel, entryPoint, { buffers, constants });
     // Blocks until the pipeline before this one is compiled: the next text is read meanwhile, and no time goes into waits.
     gpu.flush();
-    for (const buffer of Object.values(buffers)) gpu.release(buffer);
+    for (const slice of acquired) gpu.release(slice);
     await new Promise((resolve) => setTimeout(resolve, 0));
   }
 }

@@ -18,7 +18,7 @@ const MOST_KEPT = 64;
 /** Outputs that a workgroup of a software adapter walks over: x is loaded once for them. */
 const OUTPUTS_EACH = 128;
 /** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
-const MOST_WINDOWS = 8;
+const MOST_WINDOWS = 14;
 
 /** Options of {@linkcode gemv}. */
 export interface GemvOptions {

@@ -44,7 +44,7 @@ The reference's way of saying it is understood too: fit --config FILE --trainer.
 const TOP_LEVEL_KEYS = ["seed_everything", "ckpt_path"];
 
 /** Rewrites what Lightning's command line takes: the word `fit`, and `--key.path VALUE` or `--key.path=VALUE` for overrides. */
-export function fromLightning(args: readonly string[]): string[] {
+function fromLightning(args: readonly string[]): string[] {
   const rewritten: string[] = [];
   const rest = args[0] === "fit" ? args.slice(1) : [...args];
   for (let i = 0; i < rest.length; i++) {

@@ -112,7 +112,7 @@ export async function transformerOfStage(folder: StageFolder): Promise<Transform
  * @param checkpoint Its weights, if not those of `first_stage_config.params.ckpt_path`.
  * @returns The tokenizer, or undefined if the configuration describes none or no weights are known.
  */
-export function firstStageOf(
+function firstStageOf(
   config: TransformerRunConfig,
   checkpoint?: string,
 ): TokenizerSource | undefined {

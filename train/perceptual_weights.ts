@@ -71,7 +71,7 @@ async function cached(): Promise<boolean> {
  * @param perceptual Network and heads.
  * @throws {UserError} If a file is not in the cache, or is not what was published.
  */
-export async function loadPublished(perceptual: Lpips): Promise<void> {
+async function loadPublished(perceptual: Lpips): Promise<void> {
   await loadLpips(perceptual, await requirePretrained(PRETRAINED.vgg16, "load VGG16"));
 }
 

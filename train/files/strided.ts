@@ -45,7 +45,7 @@ export function spanOf({ shape, strides }: Pick<StridedView, "shape" | "strides"
  * @param view The view.
  * @returns True if they do; the step of an axis with one index does not matter.
  */
-export function isContiguous({ shape, strides }: Pick<StridedView, "shape" | "strides">): boolean {
+function isContiguous({ shape, strides }: Pick<StridedView, "shape" | "strides">): boolean {
   let expected = 1;
   for (let axis = shape.length - 1; axis >= 0; axis--) {
     if (shape[axis] !== 1 && strides[axis] !== expected) return false;

@@ -1,13 +1,15 @@
-/** Measures every dispatch by timestamps, and what the host does meanwhile. @module */
+/** Measures every dispatch and transfer by timestamps, and what the host does meanwhile. @module */
 
 import type { Dispatch } from "./recorder.ts";
 
-/** Dispatches of the largest submit that is measured: two timestamps each. */
+/** Dispatches and transfers of the largest submit that is measured: two timestamps each. */
 export const MOST_PROFILED = 1024;
+/** What the names of transfers begin with; a kind follows. */
+export const TRANSFER = "transfer.";
 
-/** One dispatch as the device ran it. */
+/** One dispatch, or copy between buffers or into a texture, as the device ran it. */
 export interface DispatchTime {
-  /** `kernel.entryPoint`. */
+  /** `kernel.entryPoint`, or {@linkcode TRANSFER} and a kind. */
   readonly operation: string;
   /** Begin on the host's clock (`performance.now`), in milliseconds. */
   readonly beginMs: number;
@@ -31,7 +33,7 @@ export interface HostSpan {
 
 /** What a {@linkcode Profiler} measured. */
 export interface ProfileTimes {
-  /** Every dispatch, in order. */
+  /** Every dispatch and transfer, in order. */
   readonly dispatches: readonly DispatchTime[];
   /** The host's spans, in order. */
   readonly spans: readonly HostSpan[];
@@ -97,13 +99,34 @@ export class Profiler implements Disposable {
     { buffers, work }: Pick<Dispatch, "buffers" | "work">,
   ): GPUComputePassTimestampWrites {
     const bound = Object.values(buffers).reduce((sum, { bytes }) => sum + bytes, 0);
-    const index = 2 * this.#planned.length;
-    this.#planned.push({ operation, operations: work?.operations, bytes: work?.bytes ?? bound });
+    const index = this.#plan({
+      operation,
+      operations: work?.operations,
+      bytes: work?.bytes ?? bound,
+    });
     return {
       querySet: this.#queries,
       beginningOfPassWriteIndex: index,
       endOfPassWriteIndex: index + 1,
     };
+  }
+
+  /**
+   * Plans a transfer, which no pass can hold.
+   *
+   * @param kind Its kind.
+   * @param bytes Bytes read and written.
+   * @returns What an empty pass before it and one behind it write.
+   */
+  stampTransfer(
+    kind: string,
+    bytes: number,
+  ): [GPUComputePassTimestampWrites, GPUComputePassTimestampWrites] {
+    const index = this.#plan({ operation: TRANSFER + kind, operations: undefined, bytes });
+    return [
+      { querySet: this.#queries, endOfPassWriteIndex: index },
+      { querySet: this.#queries, beginningOfPassWriteIndex: index + 1 },
+    ];
   }
 
   /**
@@ -180,6 +203,11 @@ export class Profiler implements Disposable {
     for (const { timestamps } of this.#measured) timestamps.destroy();
     this.#resolved.destroy();
     this.#queries.destroy();
+  }
+
+  /** Keeps what will run; returns the index of its first timestamp. */
+  #plan(planned: Planned): number {
+    return 2 * this.#planned.push(planned) - 2;
   }
 
   #span(activity: HostSpan["activity"], beginMs: number): void {

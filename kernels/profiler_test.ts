@@ -25,7 +25,13 @@ measuredTest(
     const { dispatches, spans, counts, wallMs } = await gpu.finishProfile();
     assertEquals(new Float32Array(bytes!)[999], 2);
     const names = dispatches.map(({ operation }) => operation);
-    assertEquals(names, [...new Array(1500).fill("elementwise.affine"), "elementwise.fill"]);
+    assertEquals(names, [
+      ...new Array(1500).fill("elementwise.affine"),
+      "transfer.copy",
+      "elementwise.fill",
+      "transfer.copy",
+    ]);
+    assertEquals(dispatches[1500]!.bytes, 8000, "what is read and written");
     const after = gpu.stats();
     // The fill before the profile was submitted by its start.
     assertEquals(counts.dispatches, 1501);

@@ -149,13 +149,14 @@ export class Recorder implements Disposable {
    * @param bytes How much, a multiple of 4.
    */
   copy(source: Slice, target: Slice, bytes: number): void {
-    this.#copyEncoder().copyBufferToBuffer(
-      source.buffer,
-      source.offsetBytes,
-      target.buffer,
-      target.offsetBytes,
-      bytes,
-    );
+    this.#transfer("copy", 2 * bytes, (encoder) =>
+      encoder.copyBufferToBuffer(
+        source.buffer,
+        source.offsetBytes,
+        target.buffer,
+        target.offsetBytes,
+        bytes,
+      ));
     this.#stats.copiedBytes += bytes;
   }
 
@@ -175,11 +176,12 @@ export class Recorder implements Disposable {
   ): void {
     const { buffer, offsetBytes: offset, bytes } = source;
     const layout = size[1] > 1 ? { bytesPerRow: bytes / size[1] } : {};
-    this.#copyEncoder().copyBufferToTexture(
-      { buffer, offset, ...layout },
-      { texture, origin: [0, row] },
-      [...size],
-    );
+    this.#transfer("copy_to_texture", 2 * bytes, (encoder) =>
+      encoder.copyBufferToTexture(
+        { buffer, offset, ...layout },
+        { texture, origin: [0, row] },
+        [...size],
+      ));
     this.#stats.copiedBytes += bytes;
   }
 
@@ -190,7 +192,11 @@ export class Recorder implements Disposable {
    * @param bytes How much, a multiple of 4.
    */
   clear(slice: Slice, bytes: number): void {
-    this.#copyEncoder().clearBuffer(slice.buffer, slice.offsetBytes, bytes);
+    this.#transfer(
+      "clear",
+      bytes,
+      (encoder) => encoder.clearBuffer(slice.buffer, slice.offsetBytes, bytes),
+    );
   }
 
   /** Submits what is recorded. */
@@ -283,9 +289,21 @@ export class Recorder implements Disposable {
     this.#pass = undefined;
   }
 
-  #copyEncoder(): GPUCommandEncoder {
+  /** Records a copy or the like, between two passes without work where it is measured. */
+  #transfer(
+    kind: string,
+    bytes: number,
+    record: (encoder: GPUCommandEncoder) => void,
+  ): void {
     this.#profiler?.recording();
+    if (this.#profiler && this.#recorded >= MOST_PROFILED) this.submit();
     this.#endPass();
-    return this.#encoder ??= this.#device.createCommandEncoder();
+    const encoder = this.#encoder ??= this.#device.createCommandEncoder();
+    if (!this.#profiler) return record(encoder);
+    const [before, behind] = this.#profiler.stampTransfer(kind, bytes);
+    encoder.beginComputePass({ timestampWrites: before }).end();
+    record(encoder);
+    encoder.beginComputePass({ timestampWrites: behind }).end();
+    this.#recorded++;
   }
 }

@@ -2,6 +2,7 @@
 
 import type { Profile } from "../kernels/gpu.ts";
 import type { Peaks } from "../kernels/peaks.ts";
+import { TRANSFER } from "../kernels/profiler.ts";
 
 /** What a table names beside the profile. */
 export interface ProfileContext {
@@ -13,7 +14,7 @@ export interface ProfileContext {
   readonly steps: number;
 }
 
-/** Sums over the dispatches of one entry point. */
+/** Sums over the dispatches of one entry point, or the transfers of one kind. */
 interface Row {
   readonly operation: string;
   calls: number;
@@ -28,7 +29,7 @@ const HEADINGS = [
 ];
 
 /**
- * Shows time and rates of each entry point, longest first, and what the host did.
+ * Shows time and rates of each entry point and kind of transfer, longest first, and what the host did.
  *
  * Rates of bytes count everything that is bound, once, where a launcher says nothing better.
  *
@@ -62,16 +63,19 @@ export function profileTable(profile: Profile, context: ProfileContext): string 
       .reduce((sum, span) => sum + span.durationMs, 0);
     return `${activity} ${ms.toFixed(1)} ms`;
   };
-  const bound = rows.reduce((sum, { bytes }) => sum + bytes, 0);
+  const bound = rows.reduce(
+    (sum, { bytes, operation }) => operation.startsWith(TRANSFER) ? sum : sum + bytes,
+    0,
+  );
   const idleMs = Math.max(0, wallMs - busyMs);
   return [
     `${adapter}: peaks ${peaks.gflops.toFixed(1)} GFLOP/s of multiply-adds, ${
       peaks.gigabytes.toFixed(1)
     } GB/s of a copying kernel`,
     ...align([HEADINGS, ...cells]),
-    `device: ${busyMs.toFixed(1)} of ${wallMs.toFixed(1)} ms busy with kernels, ${
+    `device: ${busyMs.toFixed(1)} of ${wallMs.toFixed(1)} ms busy, ${
       percent(wallMs > 0 ? idleMs / wallMs : 0)
-    } with copies, commands or waiting for the host`,
+    } with commands or waiting for the host`,
     `host: ${["record", "submit", "wait"].map(host).join(", ")}`,
     `counts of ${steps} ${
       steps === 1 ? "step" : "steps"

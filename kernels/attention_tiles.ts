@@ -12,6 +12,7 @@ import source from "./flash_attention.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel, type Kernel } from "./kernel.ts";
 import { requireIterations } from "./loop_limit.ts";
+import { range } from "./matmul_form.ts";
 import philox from "./philox.wgsl" with { type: "text" };
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
 import { splitLength } from "./slice_elements.ts";
@@ -34,12 +35,21 @@ function kernelOf(headDim: number): Kernel {
   let kernel = kernels.get(headDim);
   if (!kernel) {
     const vectors = headDim / 4;
-    const tile = Math.min(LONGEST_TILE, Math.floor(TILE_VECTORS / 2 / vectors));
-    const sizes = `const HEAD = ${vectors}u;\nconst TILE = ${tile}u;`;
-    kernel = defineKernel("flash_attention", common, special, philox, sizes, source);
+    const rows = Math.min(LONGEST_TILE, Math.floor(TILE_VECTORS / 2 / vectors));
+    const sizes = `const HEAD = ${vectors}u;\nconst TILE = ${rows - rows % 4}u;`;
+    const text = withoutLoops(source, vectors);
+    kernel = defineKernel("flash_attention", common, special, philox, sizes, text);
     kernels.set(headDim, kernel);
   }
   return kernel;
+}
+
+/** Writes out the loops over the vectors of a head. */
+function withoutLoops(text: string, vectors: number): string {
+  return text.replace(
+    /for \(var c = 0u; c < HEAD; c\+\+\) \{([^{}]*)\}/g,
+    (_, body: string) => range(vectors).map((c) => body.replace(/\bc\b/g, `${c}u`)).join(""),
+  );
 }
 
 /** Runs an entry point, an invocation for each of `count` queries or keys of each of `heads` heads. */

@@ -1,6 +1,7 @@
 // Attention without scores in memory (Dao et al. 2022), for adapters with fast workgroup memory: an invocation owns a query (or, for the
 // gradients of keys and values, a key), and the workgroup walks over tiles of the other side in workgroup memory. The launcher joins
-// `HEAD`, the vectors of a head, and `TILE`, the rows of a tile, in front.
+// `HEAD`, the vectors of a head, and `TILE`, the rows of a tile, a multiple of 4, in front, and writes out every loop over `c`: arrays
+// whose indices are constants stay in registers.
 
 // Strides count vectors of four. `group`: query heads that share a key head. `first_head`: first bound head, counted over all images.
 struct Params {
@@ -43,6 +44,11 @@ fn sumOf(value: vec4f) -> f32 {
   return (value.x + value.y) + (value.z + value.w);
 }
 
+// e to the power of numbers that are not positive.
+fn exp4(x: vec4f) -> vec4f {
+  return vec4f(expOfNegative(x.x), expOfNegative(x.y), expOfNegative(x.z), expOfNegative(x.w));
+}
+
 // Keys and values from `first` on, zeros behind the last.
 fn loadKeys(base: u32, first: u32, lane: u32) {
   for (var i = lane; i < TILE * HEAD; i += THREADS) {
@@ -77,24 +83,31 @@ fn forward(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: 
     workgroupBarrier();
     loadKeys(base, first, l);
     workgroupBarrier();
-    var scores: array<f32, TILE>;
-    var m = greatest;
-    for (var j = 0u; j < TILE; j++) {
-      var s = vec4f();
-      for (var c = 0u; c < HEAD; c++) { s = fma(own[c], tileA[j * HEAD + c], s); }
-      scores[j] = select(HIDDEN, sumOf(s), sees(query, first + j));
-      m = max(m, scores[j]);
-    }
-    // A row whose keys are all hidden so far has the maximum HIDDEN, and adds nothing.
-    let decay = preciseExp(greatest - m);
-    greatest = m;
-    total *= decay;
-    for (var c = 0u; c < HEAD; c++) { sum[c] *= decay; }
-    for (var j = 0u; j < TILE; j++) {
-      let e = select(0.0, preciseExp(scores[j] - m), sees(query, first + j));
-      total += e;
-      let p = e * kept(row, first + j);
-      for (var c = 0u; c < HEAD; c++) { sum[c] = fma(vec4f(p), tileB[j * HEAD + c], sum[c]); }
+    for (var j = 0u; j < TILE; j += 4u) {
+      var s = array<vec4f, 4>();
+      for (var c = 0u; c < HEAD; c++) {
+        s[0] = fma(own[c], tileA[j * HEAD + c], s[0]);
+        s[1] = fma(own[c], tileA[(j + 1u) * HEAD + c], s[1]);
+        s[2] = fma(own[c], tileA[(j + 2u) * HEAD + c], s[2]);
+        s[3] = fma(own[c], tileA[(j + 3u) * HEAD + c], s[3]);
+      }
+      let seen = vec4<bool>(
+        sees(query, first + j), sees(query, first + j + 1u), sees(query, first + j + 2u), sees(query, first + j + 3u),
+      );
+      let scores = select(vec4f(HIDDEN), vec4f(sumOf(s[0]), sumOf(s[1]), sumOf(s[2]), sumOf(s[3])), seen);
+      let m = max(greatest, max(max(scores.x, scores.y), max(scores.z, scores.w)));
+      // A row whose keys are all hidden so far has the maximum HIDDEN, and adds nothing.
+      let e = select(vec4f(), exp4(scores - m), seen);
+      let decay = expOfNegative(greatest - m);
+      greatest = m;
+      total = fma(total, decay, sumOf(e));
+      let p = e * vec4f(kept(row, first + j), kept(row, first + j + 1u), kept(row, first + j + 2u), kept(row, first + j + 3u));
+      for (var c = 0u; c < HEAD; c++) {
+        sum[c] = fma(vec4f(p.x), tileB[j * HEAD + c], sum[c] * decay);
+        sum[c] = fma(vec4f(p.y), tileB[(j + 1u) * HEAD + c], sum[c]);
+        sum[c] = fma(vec4f(p.z), tileB[(j + 2u) * HEAD + c], sum[c]);
+        sum[c] = fma(vec4f(p.w), tileB[(j + 3u) * HEAD + c], sum[c]);
+      }
     }
   }
   if (query >= params.queries) { return; }

@@ -19,6 +19,13 @@ import type { VectorFile } from "./vectors.ts";
 
 /** How far parameters and averages may be off after the steps, as a share of their largest value. */
 const RELATIVE_TOLERANCE = 1e-4;
+/**
+ * How much further margins may be off once parameters have moved, as a share of the largest margin. Adam's first steps have the length of
+ * the learning rate wherever a gradient is not 0, however small it is. One weight of the file's model, of `encoder.mid.block_1.conv1`,
+ * has a gradient of 1e-6 of its tensor's largest: less than rounding leaves. Whether it goes up or down follows from the order of sums,
+ * which is not the same on all adapters, and moves these margins by up to 7e-5 of the largest.
+ */
+const UPDATED_MARGIN_SHARE = 1e-4;
 /** Step and start of the case in which the discriminator does not take part yet. */
 const BEFORE_START = { step: 3, discStart: 10 };
 
@@ -46,9 +53,9 @@ function inOrder(metrics: Metrics, keys: readonly string[]): number[] {
 async function checkForward(
   { gpu, file }: CheckContext,
   learner: TokenizerLearner,
-  options: { prefix: string; batch: ImageBatch },
+  options: { prefix: string; batch: ImageBatch; updated: boolean },
 ): Promise<void> {
-  const { prefix, batch } = options;
+  const { prefix, batch, updated } = options;
   using tape = new Tape(gpu, { record: false });
   const x = tape.input(batch.images, batch.shape);
   const { z, indices, reconstruction } = learner.tokenizer.forward(x, { training: true });
@@ -56,7 +63,16 @@ async function checkForward(
   const { codebook } = learner.tokenizer.quantizer;
   const rows = tape.view(z, [indices.size, z.size / indices.size]);
   const margins = await topMargins(matmul(rows, tape.constant(codebook), { transposeB: true }));
-  await file.compare(`${prefix}argmax_margin`, margins, { group: "argmax_margin" });
+  const name = `${prefix}argmax_margin`;
+  if (updated) {
+    const expected = await file.input(name);
+    const scale = Math.max(...expected);
+    file.check(
+      "argmax_margin after updates",
+      largestDifference(margins, expected) / scale,
+      UPDATED_MARGIN_SHARE,
+    );
+  } else await file.compare(name, margins);
   const margin = pixelMargin(batch.images, await reconstruction.read());
   await file.compare(`${prefix}l1_margin`, margin, { group: "l1_margin" });
   if (!file.has(`${prefix}xrec`)) return;
@@ -134,7 +150,7 @@ async function checkSteps(context: CheckContext): Promise<void> {
   for (let step = 0; file.has(`x${step}`); step++) {
     const prefix = `step${step + 1}.`;
     const batch = await imagesOf(file, `x${step}`);
-    await checkForward(context, learner, { prefix, batch });
+    await checkForward(context, learner, { prefix, batch, updated: step > 0 });
     const metrics = await learner.step([batch], { step, learningRate, clip: null });
     await file.compare(`${prefix}logged`, inOrder(metrics, keys), { group: "logged" });
     const averages: number[] = [];

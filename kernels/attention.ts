@@ -29,7 +29,8 @@ const dotsKernels = definePackedKernel("attention_dots", dotsSource);
 export interface AttentionPlan extends BlockPlan {
   /**
    * `blocks`: matrix products over blocks of rows of scores, within a budget of memory; `tiles`: one kernel with its scores in
-   * workgroup memory. Default: `blocks` on a software adapter, for few queries, and for heads that `tiles` does not take.
+   * registers. Default: `blocks` on a software adapter, for few queries, for heads that `tiles` does not take, and for gradients of heads
+   * of which an invocation cannot hold all that it needs.
    */
   form?: "blocks" | "tiles" | undefined;
 }
@@ -39,8 +40,14 @@ export type AttentionSettings = AttentionSizes & AttentionRule & AttentionPlan;
 
 /** Fewer queries leave most lanes of a tile idle. */
 const FEWEST_TILED_QUERIES = 16;
+/** Gradients of larger heads take four arrays of more registers than a GPU gives an invocation. */
+const LARGEST_TILED_GRADIENT = 32;
 
-function formOf(gpu: Gpu, options: AttentionSettings, types: Set<boolean>): "blocks" | "tiles" {
+function formOf(
+  gpu: Gpu,
+  options: AttentionSettings,
+  { types, largest }: { types: Set<boolean>; largest: number },
+): "blocks" | "tiles" {
   const { form, queries, headDim } = options;
   const possible = headDim % 4 === 0 && headDim <= LARGEST_TILED_HEAD && types.size === 1;
   if (form === "tiles" && !possible) {
@@ -48,8 +55,8 @@ function formOf(gpu: Gpu, options: AttentionSettings, types: Set<boolean>): "blo
       `Cannot run attention in tiles: expected heads of one type and of a multiple of 4 elements, at most ${LARGEST_TILED_HEAD}, found ${headDim}`,
     );
   }
-  return form ??
-    (possible && !gpu.adapter.software && queries >= FEWEST_TILED_QUERIES ? "tiles" : "blocks");
+  const pays = !gpu.adapter.software && queries >= FEWEST_TILED_QUERIES && headDim <= largest;
+  return form ?? (possible && pays ? "tiles" : "blocks");
 }
 
 /**
@@ -68,7 +75,8 @@ export function attentionForward(
 ): void {
   const { query, key, value } = buffers;
   const types = new Set([query, key, value].map(({ slice }) => slice.half ?? false));
-  const attend = formOf(gpu, options, types) === "tiles" ? attendInTiles : attendInBlocks;
+  const form = formOf(gpu, options, { types, largest: LARGEST_TILED_HEAD });
+  const attend = form === "tiles" ? attendInTiles : attendInBlocks;
   attend(gpu, buffers, options);
 }
 
@@ -92,9 +100,8 @@ export function attentionBackward(
   outputDots(gpu, { y: y.slice, dy: dy.slice, dots }, options);
   if (seen < dkey.tokens) { for (const { slice } of [dkey, dvalue]) gpu.clear(slice); }
   const types = new Set([query, key, value].map(({ slice }) => slice.half ?? false));
-  const attend = formOf(gpu, options, types) === "tiles"
-    ? attendInTilesBackward
-    : attendInBlocksBackward;
+  const form = formOf(gpu, options, { types, largest: LARGEST_TILED_GRADIENT });
+  const attend = form === "tiles" ? attendInTilesBackward : attendInBlocksBackward;
   attend(gpu, { ...buffers, dots }, options);
   gpu.release(dots);
 }

@@ -39,8 +39,11 @@ type Attention = AttentionSizes & AttentionRule & BlockPlan;
 const SCORE_BYTES = 2 ** 24;
 /** Blocks of part of an image hold multiples of so many queries, where they hold that many: rows of the tiles of matrix products. */
 const QUERY_MULTIPLE = 32;
-/** Blocks that the queries of a causal attention are divided into, so that the first ones need not look at the last keys. */
-const CAUSAL_BLOCKS = 4;
+/**
+ * Blocks that the queries of a causal attention are divided into, so that the first ones need not look at the last keys. A GPU computes
+ * more than it needs to sooner than it starts more dispatches.
+ */
+const CAUSAL_BLOCKS = { software: 4, gpu: 1 };
 /** How often a row is walked over, and a little for the loop over its groups of keys. */
 const WALKS = 2.1;
 
@@ -49,8 +52,9 @@ function blocksOf(gpu: Gpu, options: Attention): ScoreBlock[] {
   const { batch, queries, heads, scoreBytes = SCORE_BYTES, causal, diagonal } = options;
   const queryBytes = 4 * heads * options.keys;
   const affordable = Math.floor(Math.min(scoreBytes, gpu.maxBindingBytes) / queryBytes);
-  const wanted = causal
-    ? Math.ceil(queries / CAUSAL_BLOCKS / QUERY_MULTIPLE) * QUERY_MULTIPLE
+  const blocks = causal ? CAUSAL_BLOCKS[gpu.adapter.software ? "software" : "gpu"] : 1;
+  const wanted = blocks > 1
+    ? Math.ceil(queries / blocks / QUERY_MULTIPLE) * QUERY_MULTIPLE
     : queries;
   const most = Math.max(1, Math.min(wanted, queries, affordable));
   const whole = most < QUERY_MULTIPLE || most === queries ? most : most - most % QUERY_MULTIPLE;

@@ -75,14 +75,18 @@ export class ResolutionLevel extends Module {
   ) {
     super();
     const { outputs, resample, numGroups } = options;
+    const attentions: AttentionBlock[] = [];
     for (let i = 0; i < options.blocks; i++) {
       const inputs = i === 0 ? options.inputs : outputs;
       const block = new ResnetBlock(context, { ...options, inputs });
       this.#stages.push(stageOf(`block.${i}`, this.register(`block.${i}`, block)));
       if (!options.attention) continue;
       const attention = new AttentionBlock(context, { channels: outputs, numGroups });
-      this.#stages.push(stageOf(`attn.${i}`, this.register(`attn.${i}`, attention)));
+      attentions.push(attention);
+      this.#stages.push(stageOf(`attn.${i}`, attention));
     }
+    // Behind all blocks, as in the reference, whose optimizers number the parameters in this order.
+    for (const [i, attention] of attentions.entries()) this.register(`attn.${i}`, attention);
     if (resample !== "none") {
       const step = resample === "downsample"
         ? new Downsample(context, outputs)

@@ -125,7 +125,7 @@ export async function loadCheckpoint(
     throw new UserError(
       `Cannot load ${file.name}: expected a checkpoint of format ${options.format}, found ${
         metadata.format ??
-          "no format: a training goes on from checkpoints of runs only, ckpt_path of the model starts one with other weights"
+          "no format: a training goes on from checkpoints of a run or of the reference's trainer, ckpt_path of the model starts one with other weights"
       }`,
     );
   }

@@ -9,6 +9,7 @@ import { toFloat32, toNumbers } from "./files/elements.ts";
 import type { TensorSource } from "./files/safetensors.ts";
 import type { TensorFile } from "./files/tensor_file.ts";
 import type { WeightsReport } from "./load_report.ts";
+import { TRANSFORMER } from "./stage_optimizers.ts";
 
 /** Names of a run's checkpoint that are the state of a training and no weights: optimizers, and LeCAM's averages. */
 const TRAINING_STATE = /^(optimizer|loss\.lecam_ema)\b/;
@@ -102,7 +103,7 @@ export function compareWithModel(file: TensorFile, sizes: ModelSizes): WeightsRe
   const context = ModuleContext.outline();
   const parameters = sizes.stage === "tokenizer"
     ? new Tokenizer(context, sizes.params).namedParameters()
-    : new Transformer(context, sizes.gpt).namedParameters("transformer.");
+    : new Transformer(context, sizes.gpt).namedParameters(TRANSFORMER);
   const entries = Array.from(parameters, ([name, parameter]): CheckpointEntry => ({
     name,
     parameter,

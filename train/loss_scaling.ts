@@ -67,7 +67,7 @@ export class LossScaling {
    * @throws {TypeError} If a step has not ended.
    */
   metadata(): CheckpointMetadata {
-    return { [KEY]: JSON.stringify(this.#scaler.state()) };
+    return lossScaleMetadata(this.#scaler.state());
   }
 
   /**
@@ -105,6 +105,16 @@ export class LossScaling {
     const kept = Object.entries(logged).filter(([name]) => !notFinite.includes(name));
     return { ...Object.fromEntries(kept), "skipped_updates": skipped.length };
   }
+}
+
+/**
+ * Writes a scale as checkpoints have it.
+ *
+ * @param state The scale, and how long it has served.
+ * @returns Text for the header.
+ */
+export function lossScaleMetadata(state: LossScaleState): CheckpointMetadata {
+  return { [KEY]: JSON.stringify(state) };
 }
 
 function isState(value: unknown): value is LossScaleState {

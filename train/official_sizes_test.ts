@@ -12,6 +12,7 @@ import { countParameters, fileShape } from "../models/weights.ts";
 import { type Module, ModuleContext } from "../nn/module.ts";
 import { sizeOf } from "../nn/tensor.ts";
 import { asTokenizer, asTransformer, completeTransformer, loadConfig } from "./config/mod.ts";
+import { DISCRIMINATOR } from "./stage_optimizers.ts";
 import { averageName } from "./tokenizer_learner.ts";
 
 const ignore = (await Deno.permissions.query({ name: "read" })).state !== "granted";
@@ -50,7 +51,7 @@ async function tokenizerCheckpoint(codes: string) {
     numLayers: discNumLayers,
   });
   const perceptual = new Lpips(undefined, { widths: vggWidth });
-  const trained = { ...shapesOf(tokenizer), ...shapesOf(discriminator, "loss.discriminator.") };
+  const trained = { ...shapesOf(tokenizer), ...shapesOf(discriminator, DISCRIMINATOR) };
   const averages = Object.entries(trained)
     .filter(([name]) => !/running_|num_batches_tracked/.test(name))
     .map(([name, shape]) => [averageName(name), shape]);

@@ -21,6 +21,7 @@ import {
   type TransformerSource,
 } from "./model_sources.ts";
 import { StageFolder } from "./run_folder.ts";
+import { TRANSFORMER } from "./stage_optimizers.ts";
 import { averageName, AVERAGES } from "./tokenizer_learner.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
@@ -132,7 +133,7 @@ export async function openTransformer(
   const transformer = new Transformer(context, gpt);
   try {
     const entries: CheckpointEntry[] = [];
-    for (const [name, parameter] of transformer.namedParameters("transformer.")) {
+    for (const [name, parameter] of transformer.namedParameters(TRANSFORMER)) {
       entries.push({ name, parameter });
     }
     const metadata = await loadCheckpoint(file, entries, {

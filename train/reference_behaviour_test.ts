@@ -8,6 +8,7 @@ import { openTensors } from "./files/open_tensors.ts";
 import { readFloat32 } from "./files/tensor_file.ts";
 import { openTokenizer } from "./open_models.ts";
 import { RunFolder } from "./run_folder.ts";
+import { DISCRIMINATOR } from "./stage_optimizers.ts";
 import { averageName, TokenizerLearner } from "./tokenizer_learner.ts";
 
 const CODES = 16;
@@ -38,7 +39,7 @@ gpuTest(
     assert(averages);
     const trained = new Map([
       ...learner.tokenizer.namedParameters(),
-      ...learner.discriminator.namedParameters("loss.discriminator."),
+      ...learner.discriminator.namedParameters(DISCRIMINATOR),
     ]);
     const names: string[] = [];
     for (const [name, average] of averages.averages()) {

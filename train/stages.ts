@@ -66,7 +66,7 @@ export interface StageContext {
 interface ResumableStage extends TrainingStage {
   readonly stepsPerEpoch: number;
   readonly totalSteps: number;
-  resume(path: string): Promise<number>;
+  resume(path: string, say: (line: string) => void): Promise<number>;
 }
 
 /**
@@ -249,7 +249,8 @@ async function runStage(stage: ResumableStage, options: RunStageOptions): Promis
   const { folder, config, reporter, signal, gpu, resumeFrom } = options;
   const { trainer } = config;
   await folder.create();
-  const startStep = resumeFrom === undefined ? 0 : await stage.resume(resumeFrom);
+  const say = (line: string): void => reporter.info(line);
+  const startStep = resumeFrom === undefined ? 0 : await stage.resume(resumeFrom, say);
   // Only now: a configuration that does not fit the checkpoint must not replace the one that does.
   await writeFileAtomically(folder.configFile, options.configText);
   const { totalSteps, stepsPerEpoch } = stage;

@@ -2,6 +2,7 @@
 
 import { type CheckpointEntry, loadCheckpoint, type LoadCheckpointOptions } from "./checkpoint.ts";
 import type { TransformerRunConfig } from "./config/mod.ts";
+import { TRANSFORMER } from "./stage_optimizers.ts";
 import type { TokenizerLearner } from "./tokenizer_learner.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import type { TransformerLearner } from "./transformer_learner.ts";
@@ -53,7 +54,7 @@ export async function startTransformer(
   const { usePretrainedCodebook, codebookCkptPath } = transformerConfig.params;
   if (ckptPath !== null) {
     const entries: CheckpointEntry[] = [];
-    for (const [name, parameter] of transformer.namedParameters("transformer.")) {
+    for (const [name, parameter] of transformer.namedParameters(TRANSFORMER)) {
       entries.push({ name, parameter });
     }
     await loadCheckpoint(ckptPath, entries, {

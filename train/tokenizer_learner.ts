@@ -19,12 +19,8 @@ import type { Precision } from "./config/mod.ts";
 import { assertPrecision, guarded, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
 import { LossScaling, UNSCALED } from "./loss_scaling.ts";
+import { DISCRIMINATOR, OPTIMIZER_NAMES, TOKENIZER_BETAS } from "./stage_optimizers.ts";
 import { type Opponent, TokenizerLosses, type TokenizerLossOptions } from "./tokenizer_losses.ts";
-
-/** Adam's decays of stage I, as the reference fixes them. */
-const BETAS = [0.5, 0.9] as const;
-/** Prefix of the discriminator in checkpoints. */
-const DISCRIMINATOR = "loss.discriminator.";
 
 /** What a learner of stage I is made of. */
 export interface TokenizerLearnerOptions {
@@ -106,9 +102,11 @@ export class TokenizerLearner implements Disposable {
       numLayers: loss.discNumLayers,
     });
     this.losses = new TokenizerLosses(gpu, { ...loss, precision });
-    this.generatorOptimizer = new Adam(this.tokenizer.namedParameters(), { betas: BETAS });
+    this.generatorOptimizer = new Adam(this.tokenizer.namedParameters(), {
+      betas: TOKENIZER_BETAS,
+    });
     this.discriminatorOptimizer = new Adam(this.discriminator.namedParameters(DISCRIMINATOR), {
-      betas: BETAS,
+      betas: TOKENIZER_BETAS,
     });
     if (precision === "f16") {
       this.lossScaling = new LossScaling({
@@ -262,14 +260,14 @@ export class TokenizerLearner implements Disposable {
       yield { name: averageName("num_updates"), parameter: num_updates };
     }
     for (const [name, parameter] of this.losses.state()) yield { name, parameter };
-    const optimizers = {
-      generator: this.generatorOptimizer,
-      discriminator: this.discriminatorOptimizer,
-    };
-    for (const [kind, optimizer] of Object.entries(optimizers)) {
+    const optimizers = [
+      [OPTIMIZER_NAMES.generator, this.generatorOptimizer],
+      [OPTIMIZER_NAMES.discriminator, this.discriminatorOptimizer],
+    ] as const;
+    for (const [{ prefix }, optimizer] of optimizers) {
       for (const [name, parameter] of optimizer.state()) {
         const layout = weights.get(name.replace(/\.exp_avg(_sq)?$/, ""))!;
-        yield { name: `optimizer.${kind}.${name}`, parameter, layout };
+        yield { name: prefix + name, parameter, layout };
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Stage I as the loop drives it: batches of images, rates by schedule, validation, checkpoints, reconstructions. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
+import { saveCheckpoint } from "./checkpoint.ts";
 import { batchSizeOf, gradientClip, type TokenizerRunConfig, totalSteps } from "./config/mod.ts";
 import type { Dataset } from "./data/dataset.ts";
 import { type Batch, BatchLoader, type LoaderPosition } from "./data/loader.ts";
@@ -10,7 +10,9 @@ import type { RgbImage } from "./image/codec.ts";
 import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
 import { peakSignalToNoise } from "./measures.ts";
 import type { StageFolder } from "./run_folder.ts";
+import { describeContinuation, resumeTraining } from "./resume.ts";
 import { tokenizerLearningRate } from "./schedule.ts";
+import { OPTIMIZER_NAMES, tokenizerOptimizers } from "./stage_optimizers.ts";
 import type { ImageBatch, TokenizerLearner, TokenizerStepSettings } from "./tokenizer_learner.ts";
 
 /** Format name of stage I's checkpoints. */
@@ -124,8 +126,11 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
       seed: String(config.seedEverything),
       epoch: String(epoch),
       "batch_in_epoch": String(batchInEpoch),
-      "generator_steps": JSON.stringify(learner.generatorOptimizer.stepCounts),
-      "discriminator_steps": JSON.stringify(learner.discriminatorOptimizer.stepCounts),
+      [OPTIMIZER_NAMES.generator.countsKey]: JSON.stringify(learner.generatorOptimizer.stepCounts),
+      [OPTIMIZER_NAMES.discriminator.countsKey]: JSON.stringify(
+        learner.discriminatorOptimizer.stepCounts,
+      ),
+      "learning_rate": String(this.#settings(step).learningRate),
       "perceptual_network": perceptual,
       ...learner.lossScaling?.metadata(),
       config: configText,
@@ -135,23 +140,32 @@ export class TokenizerTrainer implements TrainingStage, Disposable {
   /**
    * Continues from a checkpoint.
    *
-   * @param path The file.
+   * @param path The file: of a run, or of a training of the reference.
+   * @param say Gets what is to know of the latter.
    * @returns Steps done.
    * @throws {UserError} If it does not fit the model.
    */
-  async resume(path: string): Promise<number> {
+  async resume(path: string, say: (line: string) => void = () => {}): Promise<number> {
     const { learner } = this.#options;
-    const metadata = await loadCheckpoint(path, learner.entries(), { format: TOKENIZER_FORMAT });
-    learner.generatorOptimizer.restoreStepCounts(
-      readStepCounts(metadata, "generator_steps", path),
-    );
-    learner.discriminatorOptimizer.restoreStepCounts(
-      readStepCounts(metadata, "discriminator_steps", path),
-    );
-    learner.lossScaling?.resume(metadata, path);
-    this.#startStep = readCount(metadata, "step", path);
-    this.#loader.seek(this.#position(this.#startStep));
-    return this.#startStep;
+    const adams = [learner.generatorOptimizer, learner.discriminatorOptimizer];
+    const { step, reference } = await resumeTraining(path, {
+      format: TOKENIZER_FORMAT,
+      entries: learner.entries(),
+      optimizers: tokenizerOptimizers(learner).map((optimizer, i) => ({
+        ...optimizer,
+        adam: adams[i]!,
+      })),
+      lossScaling: learner.lossScaling,
+      say,
+    });
+    this.#startStep = step;
+    const position = this.#position(step);
+    this.#loader.seek(position);
+    if (reference) {
+      const rates = [step, step - 1].map((number) => this.#settings(number).learningRate);
+      say(describeContinuation(reference, { ...position, step, rates }));
+    }
+    return step;
   }
 
   /** Draws validation images above their reconstructions. */

@@ -15,10 +15,8 @@ import { assertPrecision, guarded, readScalars } from "./learner.ts";
 import type { Metrics } from "./loop.ts";
 import { LossScaling, UNSCALED } from "./loss_scaling.ts";
 import type { OptimizerSettings } from "./schedule.ts";
+import { OPTIMIZER_NAMES, TRANSFORMER, TRANSFORMER_BETAS } from "./stage_optimizers.ts";
 import type { TokenSplit } from "./tokens.ts";
-
-/** AdamW's decays of stage II, as the reference fixes them. */
-const BETAS = [0.9, 0.95] as const;
 
 /** What a learner of stage II is made of. */
 export interface TransformerLearnerOptions {
@@ -67,8 +65,8 @@ export class TransformerLearner implements Disposable {
     this.#gpu = gpu;
     this.#options = options;
     this.transformer = new Transformer(new ModuleContext(gpu, options.seed), options.model);
-    this.optimizer = new Adam(this.transformer.namedParameters("transformer."), {
-      betas: BETAS,
+    this.optimizer = new Adam(this.transformer.namedParameters(TRANSFORMER), {
+      betas: TRANSFORMER_BETAS,
       decoupled: true,
     });
     if (options.precision === "f16") {
@@ -149,11 +147,11 @@ export class TransformerLearner implements Disposable {
    * @returns The weights, then the state of the optimizer.
    */
   *entries(): Generator<CheckpointEntry> {
-    const byName = new Map(this.transformer.namedParameters("transformer."));
+    const byName = new Map(this.transformer.namedParameters(TRANSFORMER));
     for (const [name, parameter] of byName) yield { name, parameter };
     for (const [name, parameter] of this.optimizer.state()) {
       yield {
-        name: `optimizer.${name}`,
+        name: OPTIMIZER_NAMES.transformer.prefix + name,
         parameter,
         layout: byName.get(name.replace(/\.exp_avg(_sq)?$/, ""))!,
       };

@@ -2,13 +2,16 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
-import { loadCheckpoint, readCount, readStepCounts, saveCheckpoint } from "./checkpoint.ts";
+import { saveCheckpoint } from "./checkpoint.ts";
 import { batchSizeOf, gradientClip, totalSteps, type TransformerRunConfig } from "./config/mod.ts";
+import type { LoaderPosition } from "./data/loader.ts";
 import { sampleImages, toPictures, writeSheet } from "./drawing.ts";
 import type { Metrics, SubmittedStep, TrainingStage } from "./loop.ts";
 import { unigramCrossEntropy } from "./measures.ts";
 import type { StageFolder } from "./run_folder.ts";
+import { describeContinuation, resumeTraining } from "./resume.ts";
 import { transformerSchedule } from "./schedule.ts";
+import { OPTIMIZER_NAMES, transformerOptimizers } from "./stage_optimizers.ts";
 import { TokenBatches, type TokenSource, type TokenSplit } from "./tokens.ts";
 import {
   evaluateTokens,
@@ -116,12 +119,15 @@ export class TransformerTrainer implements TrainingStage {
   /** Writes a checkpoint. */
   async save(path: string, step: number): Promise<void> {
     const { learner, configText, config, classNames } = this.#options;
+    const { epoch, batchInEpoch } = this.#position(step);
     await saveCheckpoint(path, learner.entries(), {
       format: TRANSFORMER_FORMAT,
       step: String(step),
       seed: String(config.seedEverything),
-      ...this.#position(step),
-      "optimizer_steps": JSON.stringify(learner.optimizer.stepCounts),
+      epoch: String(epoch),
+      "batch_in_epoch": String(batchInEpoch),
+      [OPTIMIZER_NAMES.transformer.countsKey]: JSON.stringify(learner.optimizer.stepCounts),
+      "learning_rate": String(this.#settings(step).learningRate),
       "class_names": JSON.stringify(classNames),
       ...learner.lossScaling?.metadata(),
       config: configText,
@@ -131,17 +137,29 @@ export class TransformerTrainer implements TrainingStage {
   /**
    * Continues from a checkpoint.
    *
-   * @param path The file.
+   * @param path The file: of a run, or of a training of the reference.
+   * @param say Gets what is to know of the latter.
    * @returns Steps done.
    * @throws {UserError} If it does not fit the model.
    */
-  async resume(path: string): Promise<number> {
+  async resume(path: string, say: (line: string) => void = () => {}): Promise<number> {
     const { learner } = this.#options;
-    const metadata = await loadCheckpoint(path, learner.entries(), { format: TRANSFORMER_FORMAT });
-    learner.optimizer.restoreStepCounts(readStepCounts(metadata, "optimizer_steps", path));
-    learner.lossScaling?.resume(metadata, path);
-    this.#startStep = readCount(metadata, "step", path);
-    return this.#startStep;
+    const { step, reference } = await resumeTraining(path, {
+      format: TRANSFORMER_FORMAT,
+      entries: learner.entries(),
+      optimizers: transformerOptimizers(learner.transformer).map((optimizer) => ({
+        ...optimizer,
+        adam: learner.optimizer,
+      })),
+      lossScaling: learner.lossScaling,
+      say,
+    });
+    this.#startStep = step;
+    if (reference) {
+      const rates = [step, step - 1].map((number) => this.#settings(number).learningRate);
+      say(describeContinuation(reference, { ...this.#position(step), step, rates }));
+    }
+    return step;
   }
 
   /** Draws samples of every class. */
@@ -172,13 +190,10 @@ export class TransformerTrainer implements TrainingStage {
   }
 
   /** Epoch and batch of the next step: all the state that the data needs. */
-  #position(step: number): { epoch: string; "batch_in_epoch": string } {
+  #position(step: number): LoaderPosition {
     const number = step * this.#options.config.trainer.accumulateGradBatches;
     const { batchesPerEpoch } = this.#batches;
-    return {
-      epoch: String(Math.floor(number / batchesPerEpoch)),
-      "batch_in_epoch": String(number % batchesPerEpoch),
-    };
+    return { epoch: Math.floor(number / batchesPerEpoch), batchInEpoch: number % batchesPerEpoch };
   }
 
   #settings(step: number): TransformerStepSettings {

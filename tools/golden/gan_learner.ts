@@ -3,14 +3,13 @@
 import { VGG16_WIDTHS } from "../../models/lpips.ts";
 import { writeFileTensor } from "../../models/weights.ts";
 import type { Parameter } from "../../nn/tensor.ts";
+import { DISCRIMINATOR } from "../../train/stage_optimizers.ts";
 import { TokenizerLearner } from "../../train/tokenizer_learner.ts";
 import type { TokenizerLossOptions } from "../../train/tokenizer_losses.ts";
 import { type CheckContext, loadState } from "./file_check.ts";
 import { type JsonObject, numberOf, objectOf, textOf } from "./json.ts";
 import { tokenizerOptions } from "./tokenizer_model.ts";
 
-/** Prefix of the discriminator's parameters. */
-const DISCRIMINATOR = "loss.discriminator.";
 /** Line of the report for weights that do not fit. */
 const GROUP = "state";
 

@@ -1,7 +1,7 @@
 /** `deno task convert`: weights of runs, PyTorch checkpoints and safetensors files, from one to the other. @module */
 
 import { basename, join } from "node:path";
-import { assertComplete } from "../checkpoint.ts";
+import { assertComplete, type CheckpointMetadata } from "../checkpoint.ts";
 import {
   completeTransformer,
   configToYaml,
@@ -25,6 +25,7 @@ import { openTensors } from "../files/open_tensors.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import type { TensorFile } from "../files/tensor_file.ts";
 import { writeTorch } from "../files/torch_writer.ts";
+import { lightningEntries, type WrittenTraining } from "../lightning_entries.ts";
 import { describeLoad } from "../load_report.ts";
 import { printResult, type Reporter } from "../log.ts";
 import { RunFolder, STAGE_NAMES, StageFolder, type StageName } from "../run_folder.ts";
@@ -62,9 +63,16 @@ export async function runConvert(command: ConvertCommand): Promise<number> {
   let path = output;
   let bytes: number;
   if (/\.(ckpt|pth|pt)$/i.test(output)) {
-    const { step, epoch } = metadata;
-    const numbers = { epoch: Number(epoch ?? 0), "global_step": Number(step ?? 0) };
-    bytes = await writeTorch(output, referenceTensors(file), { numbers, metadata });
+    const entries = trainingEntries(file, metadata);
+    reporter.info(
+      entries
+        ? "with the optimizers' state: a training of the reference can go on with it"
+        : "weights alone: there is no state of an optimizer, or of a schedule that Lightning could go on with",
+    );
+    bytes = await writeTorch(output, referenceTensors(file), {
+      entries: entries ?? counters(metadata),
+      metadata,
+    });
   } else if (/\.safetensors$/i.test(output)) {
     bytes = await writeSafetensors(output, allTensors(file), { metadata });
   } else {
@@ -74,6 +82,21 @@ export async function runConvert(command: ConvertCommand): Promise<number> {
   reporter.info(`${input}: ${file.entries.size} tensors; ${path}: ${bytes} bytes`);
   printResult(path);
   return 0;
+}
+
+/** The state of a run's training; undefined for weights. */
+function trainingEntries(
+  file: TensorFile,
+  { config, class_names: classNames }: CheckpointMetadata,
+): ReturnType<typeof lightningEntries> {
+  if (config === undefined) return undefined;
+  const { training } = describe(resolveConfig(parseConfig(config, file.name)), classNames);
+  return lightningEntries(file, training);
+}
+
+/** Where a training was that nothing else is known of. */
+function counters({ step = "0", epoch = "0" }: CheckpointMetadata): ReadonlyMap<string, number> {
+  return new Map([["epoch", Number(epoch)], ["global_step", Number(step)]]);
 }
 
 /** The newest checkpoint of a run or of a stage; anything else is a file of weights. */
@@ -148,10 +171,19 @@ async function configOf(
 function describe(
   loaded: LoadedConfig,
   names: string | undefined,
-): { sizes: ModelSizes; text: string; classNames?: readonly string[] } {
+): {
+  sizes: ModelSizes;
+  training: WrittenTraining;
+  text: string;
+  classNames?: readonly string[];
+} {
   const { config, file } = loaded;
   if (isTokenizerRun(config)) {
-    return { sizes: { stage: "tokenizer", params: config.model.params }, text: loaded.toYaml() };
+    return {
+      sizes: { stage: "tokenizer", params: config.model.params },
+      training: { stage: "tokenizer", config },
+      text: loaded.toYaml(),
+    };
   }
   if (!isTransformerRun(config)) throw new Error(`Cannot convert with config ${file}`);
   const { transformerConfig, condStageConfig } = config.model.params;
@@ -167,6 +199,7 @@ function describe(
   const complete = completeTransformer(config, { tokenizer: null, classNum, file });
   return {
     sizes: { stage: "transformer", gpt: complete.gpt },
+    training: { stage: "transformer", ...complete },
     text: configToYaml(complete.config),
     classNames: given ?? Array.from({ length: classNum }, (_, i) => String(i)),
   };

@@ -181,5 +181,7 @@ export const runSchema: Field<RunConfig> = object<RunConfig>({
       params: dataModule,
     },
   ], { doc: "On what", keys: lightningKeys, defaultTarget: "tessera.data.DataModule" }),
-  ckptPath: nullable(text({ doc: "Checkpoint of a run to continue" })),
+  ckptPath: nullable(
+    text({ doc: "Checkpoint of a run, or of the reference's trainer, to continue" }),
+  ),
 }, { doc: "A run", ignored: { lightning: undefined } });

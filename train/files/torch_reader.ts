@@ -10,6 +10,7 @@ import { DTYPE_BYTES, type TensorLayout } from "./safetensors_format.ts";
 import { readView, type StorageRead } from "./strided.ts";
 import type { TensorFile } from "./tensor_file.ts";
 import { torchHooks, type TorchStorage, TorchTensor } from "./torch_objects.ts";
+import { type TorchTraining, trainingOf } from "./torch_training.ts";
 import { ZipArchive } from "./zip.ts";
 
 /** Largest pickle: it holds names and shapes, no weights. */
@@ -40,6 +41,10 @@ export class TorchReader implements TensorFile {
   readonly entries: ReadonlyMap<string, TensorLayout>;
   /** The texts at the key {@linkcode METADATA_KEY}, which this program's own checkpoints have. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** State of the training that wrote the file. */
+  readonly training: TorchTraining | undefined;
+  /** Type and shape of each tensor of that state by its name. */
+  readonly trainingEntries: ReadonlyMap<string, TensorLayout>;
   readonly #source: ByteSource;
   readonly #tensors: ReadonlyMap<string, TorchTensor>;
   readonly #records = new Map<string, StorageRead>();
@@ -47,9 +52,13 @@ export class TorchReader implements TensorFile {
   private constructor(source: ByteSource, content: Content) {
     this.name = source.name;
     this.#source = source;
-    this.#tensors = stateOf(content.value, source.name);
+    const weights = stateOf(content.value, source.name);
+    const found = trainingOf(content.value);
+    this.training = found?.training;
+    this.#tensors = new Map([...weights, ...found?.tensors ?? []]);
     this.metadata = textsOf(content.value);
     const entries = new Map<string, TensorLayout>();
+    const trainingEntries = new Map<string, TensorLayout>();
     for (const [name, { dtype, shape, storage }] of this.#tensors) {
       if (dtype === null) {
         throw malformed(
@@ -59,10 +68,11 @@ export class TorchReader implements TensorFile {
           }, found a ${show(storage.typeName)}`,
         );
       }
-      entries.set(name, { name, dtype, shape });
+      (weights.has(name) ? entries : trainingEntries).set(name, { name, dtype, shape });
       if (!this.#records.has(storage.key)) this.#records.set(storage.key, content.open(storage));
     }
     this.entries = entries;
+    this.trainingEntries = trainingEntries;
   }
 
   /**
@@ -98,7 +108,7 @@ export class TorchReader implements TensorFile {
   /** Reads the elements of a tensor, wherever in its storage they are. */
   async bytes(name: string): Promise<Uint8Array<ArrayBuffer>> {
     const tensor = this.#tensors.get(name);
-    const dtype = this.entries.get(name)?.dtype;
+    const dtype = tensor?.dtype;
     const record = tensor && this.#records.get(tensor.storage.key);
     if (!dtype || !record) {
       throw malformed(this.name, `expected a tensor ${show(name)}, found none`);

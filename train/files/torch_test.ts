@@ -36,8 +36,10 @@ Deno.test({
         { name: "none", dtype: "F32", shape: [0, 3], data: new Float32Array() },
       ] as const;
       const metadata = { config: "ü: 1\n" };
-      const numbers = { epoch: 3, "global_step": 2 ** 40 };
-      const bytes = await writeTorch(path, tensors, { numbers, metadata });
+      const bytes = await writeTorch(path, tensors, {
+        entries: new Map([["epoch", 3], ["global_step", 2 ** 40]]),
+        metadata,
+      });
       assertEquals(bytes, (await Deno.stat(path)).size);
       using file = await openTensors(path);
       assertEquals([...file.entries.values()], tensors.map(({ data: _, ...layout }) => layout));

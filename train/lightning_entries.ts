@@ -5,11 +5,7 @@ import { Tokenizer } from "../models/tokenizer.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { type CheckpointMetadata, readCount, readStepCounts } from "./checkpoint.ts";
-import {
-  type CompleteGptConfig,
-  type TokenizerRunConfig,
-  type TransformerRunConfig,
-} from "./config/mod.ts";
+import type { CompleteGptConfig, TokenizerRunConfig, TransformerRunConfig } from "./config/mod.ts";
 import type { TensorSource } from "./files/safetensors.ts";
 import type { TensorFile } from "./files/tensor_file.ts";
 import type { TorchValue } from "./files/torch_writer.ts";

@@ -88,6 +88,60 @@ test("train refuses configurations and data that cannot be, and leaves no run be
   assertEquals(left, []);
 });
 
+/** A configuration of stage II that describes the tokenizer of stage I with another size of the codebook. */
+async function withTokenizer(
+  { folder, tokenizerConfig, transformerConfig }: Workspace,
+  codes: string,
+): Promise<string> {
+  const text = await Deno.readTextFile(tokenizerConfig);
+  const params = text.slice(text.indexOf("    ddconfig:"), text.indexOf("data:"))
+    .replace("n_embed: 16", codes);
+  const config = (await Deno.readTextFile(transformerConfig)).replace(
+    "first_stage_config: null",
+    `first_stage_config:\n      params:\n${params.replaceAll(/^/gm, "    ").trimEnd()}`,
+  );
+  const path = `${folder}/with_tokenizer.yaml`;
+  await Deno.writeTextFile(path, config);
+  return path;
+}
+
+test("train refuses before stage I what would end stage II", async (workspace) => {
+  const { folder, runs, tokenizerConfig, transformerConfig } = workspace;
+  const other = await withTokenizer(workspace, "n_embed: 32");
+  const own = `model.first_stage_config.ckpt_path`;
+  const ckpt = "tests/golden/ckpt/tokenizer_f32.ckpt";
+  const codebook = "transformer.model.transformer_config.params";
+  const both = ["--config", tokenizerConfig, "--config", transformerConfig];
+  const refused: readonly (readonly [readonly string[], string])[] = [
+    [["--config", tokenizerConfig, "--config", other], "expected null as first_stage_config or"],
+    [["--config", other, `${own}=none.ckpt`], "Cannot read none.ckpt: no such file or folder"],
+    [["--config", other, `${own}=${ckpt}`], `Cannot load ${ckpt}: expected the tensors of the`],
+    [[...both, "transformer.model.ckpt_path=none.ckpt"], "Cannot read none.ckpt: no such file"],
+    [[...both, "transformer.ckpt_path=none.ckpt"], "Cannot read none.ckpt: no such file or folder"],
+    [
+      [...both, "transformer.ckpt_path=tests/golden/training/tokenizer.ckpt"],
+      "expected 1 optimizers, found 2",
+    ],
+    [
+      [
+        ...both,
+        `${codebook}.use_pretrained_codebook=true`,
+        `${codebook}.codebook_ckpt_path=${ckpt}`,
+      ],
+      "quantize.embedding.weight has shape [16,4] instead of [16,256]",
+    ],
+    [[...both, `transformer.data.train=${folder}/none`], "Cannot read the image folder"],
+    [[...both, "transformer.data.batch_size=1000"], "use a smaller batch size"],
+    [[...both, `${codebook}.class_num=7`], "class_num: expected"],
+  ];
+  for (const [args, message] of refused) {
+    const outcome = await runCommand("train", "--runs", runs, ...args);
+    assertUserError(outcome, message);
+    assert(!outcome.stderr.includes("tokenizer epoch"), outcome.stderr);
+  }
+  assertEquals(await Array.fromAsync(Deno.readDir(runs)), []);
+});
+
 test("commands refuse damaged checkpoints and what a run does not have, and change nothing", async (workspace) => {
   const { folder, runs, tokenizerConfig, transformerConfig } = workspace;
   const run = `${runs}/good`;
@@ -159,7 +213,7 @@ test("commands refuse damaged checkpoints and what a run does not have, and chan
 });
 
 test("train warns of options that do nothing, and starts from other weights", async (workspace) => {
-  const { folder, runs, tokenizerConfig, transformerConfig } = workspace;
+  const { runs, tokenizerConfig, transformerConfig } = workspace;
   const first = `${runs}/first`;
   const short = ["trainer.max_steps=1", "trainer.image_every_n_steps=1000"];
   const [from, to] = ["step-00000001", "step-00000001"].map((name) => `${name}.safetensors`);
@@ -202,18 +256,10 @@ test("train warns of options that do nothing, and starts from other weights", as
     transformer.tensors["transformer.tok_emb.weight"],
     given.tensors["quantize.embedding.weight"],
   );
-  const other = await Deno.readTextFile(tokenizerConfig);
-  const params = other.slice(other.indexOf("    ddconfig:"), other.indexOf("data:"))
-    .replace("n_embed: 16", "n_embed: 32");
-  const config = (await Deno.readTextFile(transformerConfig))
-    .replace(
-      "first_stage_config: null",
-      `first_stage_config:\n      params:\n${params.replaceAll(/^/gm, "    ").trimEnd()}`,
-    );
-  await Deno.writeTextFile(`${folder}/other.yaml`, config);
+  const other = await withTokenizer(workspace, "n_embed: 32");
   await Deno.remove(`${first}/transformer`, { recursive: true });
   assertUserError(
-    await runCommand("train", "--run", first, "--config", `${folder}/other.yaml`),
+    await runCommand("train", "--run", first, "--config", other),
     "expected null as first_stage_config or the configuration of the run's own tokenizer",
   );
 });

@@ -61,6 +61,7 @@ runTest(
       epoch: "1",
       batch_in_epoch: "3",
       seed: "3",
+      learning_rate: "0.001",
       perceptual_network: perceptual,
     });
     assert(said.includes(perceptual));

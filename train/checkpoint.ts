@@ -119,6 +119,28 @@ export async function loadCheckpoint(
 ): Promise<CheckpointMetadata> {
   using opened = typeof source === "string" ? await openTensors(source) : undefined;
   const file = typeof source === "string" ? opened! : source;
+  const wanted = [...entries];
+  const loaded = new Set(checkCheckpoint(file, wanted, options).loaded);
+  for (const { name, parameter, layout = parameter } of wanted) {
+    if (loaded.has(name)) writeFileTensor(parameter, await readFloat32(file, name), layout);
+  }
+  return Object.fromEntries(file.metadata);
+}
+
+/**
+ * Compares a checkpoint with what would be filled, and fills nothing.
+ *
+ * @param file The file.
+ * @param entries Tensors to fill, or outlines of them.
+ * @param options Expected format, whether the file may hold more or less, and where the report goes.
+ * @returns What fits.
+ * @throws {UserError} If the file is not a checkpoint of this format, lacks a tensor, or one has another shape.
+ */
+export function checkCheckpoint(
+  file: TensorFile,
+  entries: Iterable<CheckpointEntry>,
+  options: LoadCheckpointOptions,
+): WeightsReport {
   const { complete = true, partial = false, say } = options;
   const metadata = Object.fromEntries(file.metadata);
   if (metadata.format !== options.format && (complete || metadata.format !== undefined)) {
@@ -129,15 +151,10 @@ export async function loadCheckpoint(
       }`,
     );
   }
-  const wanted = [...entries];
-  const report = compareWeights(file, wanted, options);
+  const report = compareWeights(file, entries, options);
   say?.(describeLoad(file.name, report, options.weights));
   if (!partial) assertComplete(file.name, report);
-  const loaded = new Set(report.loaded);
-  for (const { name, parameter, layout = parameter } of wanted) {
-    if (loaded.has(name)) writeFileTensor(parameter, await readFloat32(file, name), layout);
-  }
-  return metadata;
+  return report;
 }
 
 /**

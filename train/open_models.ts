@@ -5,9 +5,11 @@ import { Tokenizer } from "../models/tokenizer.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
 import {
+  checkCheckpoint,
   type CheckpointEntry,
   type CheckpointMetadata,
   loadCheckpoint,
+  type LoadCheckpointOptions,
   readJson,
 } from "./checkpoint.ts";
 import type { TokenizerConfig, TokenizerRunConfig, TransformerRunConfig } from "./config/mod.ts";
@@ -21,7 +23,7 @@ import {
   type TransformerSource,
 } from "./model_sources.ts";
 import { StageFolder } from "./run_folder.ts";
-import { TRANSFORMER } from "./stage_optimizers.ts";
+import { transformerEntries } from "./start_weights.ts";
 import { averageName, AVERAGES } from "./tokenizer_learner.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
 import { TRANSFORMER_FORMAT } from "./transformer_trainer.ts";
@@ -61,22 +63,45 @@ export async function openTokenizer(
   const source = from instanceof StageFolder ? await tokenizerOfStage(from) : from;
   const { params, config, checkpoint, partial } = source;
   using file = await openTensors(checkpoint);
-  const averaged = params.useEma && hasAverages(file);
   const tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: partial }), params);
   try {
-    await loadCheckpoint(file, tokenizerEntries(tokenizer, averaged), {
-      format: TOKENIZER_FORMAT,
-      complete: false,
-      partial,
-      known: new Map(tokenizer.namedParameters()).keys(),
-      weights: averaged ? "averaged tensors" : "tensors",
-      ...options,
-    });
+    const { entries, ...reading } = readingOf(file, tokenizer, source);
+    await loadCheckpoint(file, entries, { ...reading, ...options });
   } catch (error) {
     tokenizer[Symbol.dispose]();
     throw error;
   }
   return { tokenizer, params, config, checkpoint };
+}
+
+/**
+ * Compares a tokenizer's checkpoint with its configuration; nothing is loaded.
+ *
+ * @param source The configuration with a checkpoint.
+ * @throws {UserError} If there is no checkpoint, or it does not fit the configuration.
+ */
+export async function checkTokenizer(source: TokenizerSource): Promise<void> {
+  using file = await openTensors(source.checkpoint);
+  const tokenizer = new Tokenizer(ModuleContext.outline(), source.params);
+  const { entries, ...reading } = readingOf(file, tokenizer, source);
+  checkCheckpoint(file, entries, reading);
+}
+
+/** What is read of a tokenizer's checkpoint, and how. */
+function readingOf(
+  file: TensorFile,
+  tokenizer: Tokenizer,
+  { params, partial }: Pick<TokenizerSource, "params" | "partial">,
+): LoadCheckpointOptions & { entries: Iterable<CheckpointEntry> } {
+  const averaged = params.useEma && hasAverages(file);
+  return {
+    entries: tokenizerEntries(tokenizer, averaged),
+    format: TOKENIZER_FORMAT,
+    complete: false,
+    partial,
+    known: new Map(tokenizer.namedParameters()).keys(),
+    weights: averaged ? "averaged tensors" : "tensors",
+  };
 }
 
 /**
@@ -132,11 +157,7 @@ export async function openTransformer(
   const context = new ModuleContext(gpu, 0, { initialize: partial, matrices: precision });
   const transformer = new Transformer(context, gpt);
   try {
-    const entries: CheckpointEntry[] = [];
-    for (const [name, parameter] of transformer.namedParameters(TRANSFORMER)) {
-      entries.push({ name, parameter });
-    }
-    const metadata = await loadCheckpoint(file, entries, {
+    const metadata = await loadCheckpoint(file, transformerEntries(transformer), {
       format: TRANSFORMER_FORMAT,
       complete: false,
       partial,

@@ -12,14 +12,12 @@ import {
   type LoadedConfig,
   type RunConfig,
   saveInterval,
-  type TokenizerConfig,
   type TokenizerRunConfig,
   type TransformerRunConfig,
   validationInterval,
   withBatchSize,
 } from "./config/mod.ts";
 import { openSplit } from "./data_module.ts";
-import { UserError } from "./errors.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
 import { adoptFirstStage } from "./first_stage.ts";
 import { assertPrecision } from "./learner.ts";
@@ -33,6 +31,7 @@ import { Progress } from "./progress.ts";
 import type { RunFolder, StageFolder } from "./run_folder.ts";
 import type { ProfileSession } from "./profile_session.ts";
 import type { Startup } from "./startup.ts";
+import { assertOwnFirstStage } from "./stage_check.ts";
 import { idleDataOptions, stageTokens } from "./stage_tokens.ts";
 import { startTokenizer, startTransformer } from "./start_weights.ts";
 import { TokenizerLearner } from "./tokenizer_learner.ts";
@@ -165,7 +164,7 @@ export async function trainTransformer(
     resolution,
     warn,
   });
-  checkFirstStage(loaded, opened.params);
+  assertOwnFirstStage(loaded, opened.params);
   for (const warning of idleDataOptions(loaded)) warn(warning);
   const complete = completeTransformer(loaded.config, {
     tokenizer: opened.params,
@@ -305,21 +304,4 @@ function processorSeconds(): number {
 /** The checkpoint to continue from: the stage's newest, or the one that the configuration names. */
 async function resumePoint(folder: StageFolder, config: RunConfig): Promise<string | undefined> {
   return (await folder.checkpoints()).at(-1) ?? config.ckptPath ?? undefined;
-}
-
-/** A tokenizer that the configuration of stage II describes must be the run's. */
-function checkFirstStage(
-  { config, file }: LoadedConfig<TransformerRunConfig>,
-  tokenizer: TokenizerConfig,
-): void {
-  const described = config.model.params.firstStageConfig?.params;
-  if (!described) return;
-  // How the backward pass spares memory says nothing about the tokens.
-  const sizes = ({ ddconfig, nEmbed, embedDim }: TokenizerConfig): string =>
-    JSON.stringify({ ...ddconfig, checkpointLevels: [], nEmbed, embedDim });
-  if (described.ckptPath !== tokenizer.ckptPath || sizes(described) !== sizes(tokenizer)) {
-    throw new UserError(
-      `Cannot train with config ${file}: expected null as first_stage_config or the configuration of the run's own tokenizer, whose tokens are learned, found another one`,
-    );
-  }
 }

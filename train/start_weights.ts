@@ -1,7 +1,14 @@
 /** Weights from other files that a stage starts with. @module */
 
-import { type CheckpointEntry, loadCheckpoint, type LoadCheckpointOptions } from "./checkpoint.ts";
+import type { Transformer } from "../models/transformer.ts";
+import {
+  checkCheckpoint,
+  type CheckpointEntry,
+  loadCheckpoint,
+  type LoadCheckpointOptions,
+} from "./checkpoint.ts";
 import type { TransformerRunConfig } from "./config/mod.ts";
+import { openTensors } from "./files/open_tensors.ts";
 import { TRANSFORMER } from "./stage_optimizers.ts";
 import type { TokenizerLearner } from "./tokenizer_learner.ts";
 import { TOKENIZER_FORMAT } from "./tokenizer_trainer.ts";
@@ -34,8 +41,34 @@ function* startingWeights({ tokenizer, averages }: TokenizerLearner): Generator<
   }
 }
 
+/** What a new transformer takes of another file. */
+interface TransformerStart extends LoadCheckpointOptions {
+  readonly path: string;
+  readonly entries: Iterable<CheckpointEntry>;
+}
+
+/** What the configuration says a new transformer starts with: the weights of another one, or a codebook as token embedding. */
+function transformerStart(
+  transformer: Transformer,
+  { config, tokenizerCheckpoint }: {
+    config: TransformerRunConfig;
+    tokenizerCheckpoint: string | undefined;
+  },
+): TransformerStart | undefined {
+  const { ckptPath, ckptPartial: partial, transformerConfig } = config.model.params;
+  if (ckptPath !== null) {
+    const entries = transformerEntries(transformer);
+    return { path: ckptPath, entries, format: TRANSFORMER_FORMAT, complete: false, partial };
+  }
+  const { usePretrainedCodebook, codebookCkptPath } = transformerConfig.params;
+  const path = codebookCkptPath ?? tokenizerCheckpoint;
+  if (!usePretrainedCodebook || path === undefined) return undefined;
+  const entries = [{ name: "quantize.embedding.weight", parameter: transformer.tokenTable }];
+  return { path, entries, format: TOKENIZER_FORMAT, complete: false };
+}
+
 /**
- * Loads what the configuration says a new transformer starts with: the weights of another one, or a codebook as token embedding.
+ * Loads what the configuration says a new transformer starts with.
  *
  * @param learner What is filled.
  * @param options The configuration, the checkpoint whose codebook is taken if it names none, and where the report goes.
@@ -49,25 +82,41 @@ export async function startTransformer(
     say?: (line: string) => void;
   },
 ): Promise<void> {
-  const { say = () => {} } = options;
-  const { ckptPath, ckptPartial: partial, transformerConfig } = options.config.model.params;
-  const { usePretrainedCodebook, codebookCkptPath } = transformerConfig.params;
-  if (ckptPath !== null) {
-    const entries: CheckpointEntry[] = [];
-    for (const [name, parameter] of transformer.namedParameters(TRANSFORMER)) {
-      entries.push({ name, parameter });
-    }
-    await loadCheckpoint(ckptPath, entries, {
-      format: TRANSFORMER_FORMAT,
-      complete: false,
-      partial,
-      say,
-    });
-  } else if (usePretrainedCodebook) {
-    await loadCheckpoint(
-      codebookCkptPath ?? options.tokenizerCheckpoint,
-      [{ name: "quantize.embedding.weight", parameter: transformer.tokenTable }],
-      { format: TOKENIZER_FORMAT, complete: false, say },
-    );
+  const start = transformerStart(transformer, options);
+  if (!start) return;
+  const { path, entries, ...reading } = start;
+  await loadCheckpoint(path, entries, {
+    ...reading,
+    ...(options.say && { say: options.say }),
+  });
+}
+
+/**
+ * Compares what a new transformer would start with; nothing is loaded.
+ *
+ * @param transformer The transformer, or its outline.
+ * @param options The configuration, and the checkpoint whose codebook is taken if it names none, where that is known.
+ * @throws {UserError} If a file is not what it should be.
+ */
+export async function checkTransformerStart(
+  transformer: Transformer,
+  options: { config: TransformerRunConfig; tokenizerCheckpoint: string | undefined },
+): Promise<void> {
+  const start = transformerStart(transformer, options);
+  if (!start) return;
+  const { path, entries, ...reading } = start;
+  using file = await openTensors(path);
+  checkCheckpoint(file, entries, reading);
+}
+
+/**
+ * Lists the weights of a transformer as checkpoints have them.
+ *
+ * @param transformer The transformer, or its outline.
+ * @returns Its weights by their names in the checkpoint.
+ */
+export function* transformerEntries(transformer: Transformer): Generator<CheckpointEntry> {
+  for (const [name, parameter] of transformer.namedParameters(TRANSFORMER)) {
+    yield { name, parameter };
   }
 }

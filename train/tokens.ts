@@ -38,6 +38,20 @@ export interface TokenSource {
   counts(): Float64Array;
 }
 
+/**
+ * Refuses a data set that is smaller than a batch.
+ *
+ * @param images Images of the data set.
+ * @param batchSize Images of a batch.
+ * @throws {UserError} If there are fewer images than one batch.
+ */
+export function assertBatch(images: number, batchSize: number): void {
+  if (images >= batchSize) return;
+  throw new UserError(
+    `Cannot make a batch of ${batchSize} images: expected at least as many in the data set, found ${images}; use a smaller batch size`,
+  );
+}
+
 /** Sets the draws of views apart from those of the order. */
 const VIEW_DRAW = 0x76696577;
 
@@ -60,12 +74,8 @@ export class TokenBatches {
     this.#source = source;
     this.#options = options;
     const { length } = source.labels;
+    assertBatch(length, options.batchSize);
     this.batchesPerEpoch = Math.floor(length / options.batchSize);
-    if (this.batchesPerEpoch === 0) {
-      throw new UserError(
-        `Cannot make a batch of ${options.batchSize} images: expected at least as many in the data set, found ${length}; use a smaller batch size`,
-      );
-    }
   }
 
   /**

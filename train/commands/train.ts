@@ -21,6 +21,7 @@ import { writeFileAtomically } from "../files/atomic.ts";
 import { memoryBudgetBytes, openGpu } from "../open_gpu.ts";
 import { type ProfileRequest, ProfileSession, TRAINING_WARM_UP } from "../profile_session.ts";
 import { RunFolder, STAGE_NAMES, type StageFolder, type StageName } from "../run_folder.ts";
+import { checkTransformerStage } from "../stage_check.ts";
 import { Startup } from "../startup.ts";
 import { type StageContext, trainTokenizer, trainTransformer } from "../stages.ts";
 
@@ -120,8 +121,14 @@ export async function runTrain(command: TrainCommand): Promise<number> {
 
 /** Trains one stage after the other; false if the signal came before the end. */
 async function trainStages(stages: Stages, context: StageContext): Promise<boolean> {
-  await keepConfigs(context.run, stages);
   const { tokenizer, transformer } = stages;
+  if (transformer) {
+    await checkTransformerStage(asTransformer(transformer), {
+      run: context.run,
+      tokenizer: tokenizer && asTokenizer(tokenizer).config.model.params,
+    });
+  }
+  await keepConfigs(context.run, stages);
   if (tokenizer && !await trainTokenizer(asTokenizer(tokenizer), context)) return false;
   return !transformer || await trainTransformer(asTransformer(transformer), context);
 }

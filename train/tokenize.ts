@@ -8,7 +8,7 @@ import { Tape } from "../nn/tape.ts";
 import type { Dataset, View } from "./data/dataset.ts";
 import { downsamplingFactor, type TokenizerConfig } from "./config/mod.ts";
 import { UserError } from "./errors.ts";
-import { fileError } from "./files/file_error.ts";
+import { fileHash } from "./files/file_hash.ts";
 import { tensorFiles } from "./files/open_tensors.ts";
 import { makeFolder } from "./run_folder.ts";
 import {
@@ -42,6 +42,8 @@ export interface CacheTokensOptions {
   readonly batchSize: number;
   /** Folder of all tokens; those of one tokenizer and data set get a folder in it. */
   readonly folder: string;
+  /** Folder in which the checkpoint's hash is kept between runs; default `.cache`, null keeps nothing. */
+  readonly cacheDirectory?: string | null;
   /** Images of a file, the most that is encoded again after an interruption; default 1024. */
   readonly imagesPerShard?: number;
   /** Ends the encoding after the running batch; what is complete stays. */
@@ -79,7 +81,8 @@ const DEFAULT_IMAGES_PER_SHARD = 1024;
  * @throws {EncodingStopped} If the signal came first.
  */
 export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCache> {
-  const checkpoint = await fileHash(options.checkpoint);
+  const { cacheDirectory = ".cache" } = options;
+  const checkpoint = await fileHash(await tensorFiles(options.checkpoint), cacheDirectory);
   const train = partOf(options.train, options.views ?? "one", { ...options, checkpoint });
   const validation = partOf(options.validation, "one", { ...options, checkpoint });
   const complete = await openCache(train, validation, false);
@@ -203,17 +206,4 @@ async function openCache(
     validation[Symbol.dispose]();
   };
   return { train, validation, tokensPerImage, encoded, [Symbol.dispose]: close };
-}
-
-async function fileHash(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  try {
-    for (const part of await tensorFiles(path)) {
-      const file = await Deno.open(part);
-      for await (const chunk of file.readable) hash.update(chunk);
-    }
-  } catch (cause) {
-    throw fileError(`read ${path}`, cause);
-  }
-  return hash.digest("hex");
 }

@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { resolve } from "node:path";
 import { SafetensorsReader, type TensorSource, writeSafetensors } from "../files/safetensors.ts";
+import { settledStamps, type Stamp, unchanged } from "../files/stamp.ts";
 import { identityOf, NamedImages, type NamedImagesContent } from "./image_list.ts";
 
 /** A list as it is built. */
@@ -23,13 +24,7 @@ export interface IndexCacheOptions {
   readonly key: Readonly<Record<string, unknown>> & { readonly folder: string };
 }
 
-/** What a file or folder looked like: its path, milliseconds of its last change, bytes. */
-type Stamp = readonly [path: string, changedMs: number, sizeBytes: number];
-
 const FORMAT = "tessera.index.1";
-
-/** A folder that changed this recently may change again without a newer time: its list is not kept. */
-const SETTLED_MS = 2000;
 
 /**
  * Takes a list from the cache, or builds and keeps it.
@@ -56,21 +51,11 @@ export async function openIndex(
   const startMs = Date.now();
   const { root, content, dependsOn } = build();
   const list = new NamedImages(root, content);
-  const stamps = dependsOn.map(stampOf);
-  const settled = stamps.every((stamp) => stamp !== null && stamp[1] < startMs - SETTLED_MS);
-  if (cacheDirectory !== null && settled) {
+  const stamps = settledStamps(dependsOn, startMs);
+  if (cacheDirectory !== null && stamps) {
     await writeIndex(path, { list, root, content, stamps, keyText });
   }
   return list;
-}
-
-function stampOf(path: string): Stamp | null {
-  try {
-    const { mtime, size } = Deno.statSync(path);
-    return [path, mtime?.getTime() ?? 0, size];
-  } catch {
-    return null;
-  }
 }
 
 async function readIndex(path: string, keyText: string): Promise<NamedImages | null> {
@@ -79,10 +64,7 @@ async function readIndex(path: string, keyText: string): Promise<NamedImages | n
     const { metadata } = file;
     if (metadata.get("format") !== FORMAT || metadata.get("key") !== keyText) return null;
     const stamps: readonly Stamp[] = JSON.parse(metadata.get("stamps") ?? "[]");
-    for (const [of, changedMs, sizeBytes] of stamps) {
-      const now = stampOf(of);
-      if (now?.[1] !== changedMs || now[2] !== sizeBytes) return null;
-    }
+    if (!unchanged(stamps)) return null;
     const numbers = async (name: string): Promise<Uint32Array<ArrayBuffer>> =>
       new Uint32Array((await file.bytes(name)).buffer);
     const archives = metadata.get("archives");
@@ -110,7 +92,7 @@ async function readIndex(path: string, keyText: string): Promise<NamedImages | n
 
 interface KeptIndex extends Pick<BuiltIndex, "root" | "content"> {
   readonly list: NamedImages;
-  readonly stamps: readonly (Stamp | null)[];
+  readonly stamps: readonly Stamp[];
   readonly keyText: string;
 }
 

@@ -32,8 +32,10 @@ export async function compareSamples(
 /**
  * Compares a fingerprint: norm, sum and two projections of all elements, so that no element is left out.
  *
- * An error of relative size e changes the norm by at most e of it, and sums of the elements with signs, for errors independent of the
- * signs, by about e of the norm too: all four are compared in units of the norm.
+ * All four are compared in units of the norm. An error of relative size e changes the norm by at most e of it, and the projections,
+ * whose signs are random, by about e of it. The plain sum is stricter: errors of a common sign, such as of a shifted mean, add up to
+ * as much as the root of the number of elements times e. Of the 196,608 pixels of a reconstruction, whose samples are 5e-6 off, it is
+ * up to 1.8e-4 of the norm off, 33 times as much and 7e-7 of itself; everything else is within 1e-5.
  *
  * @param file The file.
  * @param name Name of the tensor; the file has `name.fp`.

@@ -89,9 +89,10 @@ export async function runQuantizer(options: QuantizerCase): Promise<QuantizerRep
   const forward = await measure(gpu, () => {
     const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
     loss = add(quantLoss, entropyLoss!);
+    tape.retain(loss);
   });
   const backward = pass === "both"
-    ? await measure(gpu, () => tape.grad(loss!, [z, codebook]))
+    ? await measure(gpu, () => tape.grad(loss!, [z, codebook], { last: true }))
     : undefined;
   return {
     forward,

@@ -22,6 +22,8 @@ export interface QuantizerGradientsOptions extends QuantizerOperands {
   dz?: Slice | undefined;
   /** Overwritten with the gradient through the logits, shape (codes, dimensions). */
   dcodebook?: Slice | undefined;
+  /** Called when the logits of a block, given by its number, are not needed any more. */
+  onBlock?: ((block: number) => void) | undefined;
 }
 
 /**
@@ -41,6 +43,7 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
     const dlogits = gpu.acquire(bytes, "logit gradients");
     logitGradients(gpu, options, block, dlogits);
     if (!kept[at]) gpu.release(differences);
+    options.onBlock?.(at);
     if (options.dz) addTokenGradients(gpu, options, block, dlogits);
     if (options.dcodebook) addCodeGradients(gpu, options, block, dlogits);
     gpu.release(dlogits);

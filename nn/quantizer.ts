@@ -131,7 +131,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
     op: "quantize",
     inputs: [z, codebook],
     outputs,
-    backward: (gradients, needs) => {
+    backward: (gradients, needs, last) => {
       const [dzq, dquantLoss, ...dEntropies] = gradients;
       const scratch: Tensor[] = [];
       const alloc = (shape: readonly number[]): Tensor => {
@@ -180,6 +180,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
         entropy,
         dz: dz?.storage,
         dcodebook: dcodebook?.storage,
+        onBlock: (block) => last && kept[block] && tape.release(kept[block]),
       });
       if (dcodebook && straightThrough) {
         addChosenGradients(gpu, {

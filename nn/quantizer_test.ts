@@ -227,6 +227,27 @@ gpuTest("quantize() holds no more logits than it is told to", async () => {
   assert(gpu.stats().peakBytes < 2048 * 4096, `${gpu.stats().peakBytes} bytes`);
 });
 
+gpuTest("quantize() gives kept logits back during the last walk", async () => {
+  const walk = async (last: boolean): Promise<{ live: number; gradients: Float32Array[] }> => {
+    using gpu = await Gpu.open();
+    using tape = new Tape(gpu);
+    const z = tape.input(randomNumbers(2048 * 4, "z"), [2048, 4]);
+    const codebook = tape.input(randomNumbers(1024 * 4, "codes"), [1024, 4]);
+    const { quantLoss, entropyLoss } = quantize(z, codebook, {
+      useEntropyLoss: true,
+      logitBytes: 2 ** 20,
+    });
+    const gradients = tape.grad(add(quantLoss, entropyLoss!), [z, codebook], { last });
+    const read = [z, codebook].map((operand) => gradients.get(operand)!.read());
+    return { live: gpu.stats().peakLiveBytes, gradients: await Promise.all(read) };
+  };
+  const kept = await walk(false);
+  const released = await walk(true);
+  assertEquals(released.gradients, kept.gradients);
+  // Two blocks are kept; while others are computed again, theirs serve as scratch.
+  assert(released.live < kept.live - 2 ** 19, `${released.live} of ${kept.live} bytes`);
+});
+
 gpuTest("quantize() rejects tokens and codes of different lengths", (gpu) => {
   using tape = new Tape(gpu);
   const z = tape.input(new Float32Array(6), [2, 3]);

@@ -477,7 +477,7 @@ export class Tape implements Disposable {
         } else {
           const needs = node.inputs.map((input) => needed.has(input));
           this.#fresh = [];
-          const made = needs.includes(true) ? node.backward(incoming, needs) : [];
+          const made = needs.includes(true) ? node.backward(incoming, needs, last) : [];
           const fresh = this.#fresh;
           this.#fresh = [];
           for (const gradient of made) {

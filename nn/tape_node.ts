@@ -9,11 +9,13 @@ import { type Operand, Tensor } from "./tensor.ts";
  *
  * @param gradients Gradient of each output, undefined where the loss does not depend on it.
  * @param needs Whether the gradient of each input is wanted; others may be left undefined.
+ * @param last Whether nobody walks here again, so that what the op kept may be released on the way.
  * @returns One entry an input. New tensors, or a view of an incoming gradient; incoming gradients are never written.
  */
 export type Backward = (
   gradients: readonly (Tensor | undefined)[],
   needs: readonly boolean[],
+  last: boolean,
 ) => readonly (Tensor | undefined)[];
 
 /** What an op tells the tape. */

@@ -8,8 +8,12 @@ import { mseLoss } from "./losses.ts";
 import { matmul } from "./matmul.ts";
 import { add, detach, scale } from "./math.ts";
 import { sum } from "./reduce.ts";
+import { concat, split } from "./shape.ts";
 import { dims, type Operand, type Tensor } from "./tensor.ts";
 import { unitLength } from "./unit_length.ts";
+
+/** Distances that are in memory at once: 64 MiB, three times while they are computed. */
+const DISTANCES_AT_ONCE = 2 ** 24;
 
 /** Options of {@linkcode vectorQuantize}. */
 export interface VectorQuantizeOptions {
@@ -32,7 +36,7 @@ export interface VectorQuantized {
 }
 
 /**
- * Replaces each token by the nearest code, the first of equally near ones. Distances to all codes are held in memory.
+ * Replaces each token by the nearest code, the first of equally near ones.
  *
  * @param z Tokens, shape (tokens, dimensions).
  * @param codebook Codes, shape (codes, dimensions).
@@ -48,14 +52,7 @@ export function vectorQuantize(
 ): VectorQuantized {
   const { beta = 0.25, legacy = true, l2Normalize = false } = options;
   dims(z, "tokens dimensions", "vectorQuantize()");
-  const normalize = (x: Tensor): Tensor => l2Normalize ? unitLength(x) : x;
-  const codes = normalize(z.tape.constant(codebook));
-  // The distance without the square of the token, which is the same for every code.
-  const nearness = addVector(
-    scale(matmul(normalize(detach(z)), codes, { transposeB: true }), 2),
-    scale(sum(square(codes), { axes: [1] }), -1),
-  );
-  const indices = argmax(nearness);
+  const indices = z.tape.scope(() => nearestCodes(detach(z), codebook, l2Normalize));
   const chosen = embedding(indices, codebook);
   const commitment = mseLoss(detach(chosen), z);
   const attraction = mseLoss(chosen, detach(z));
@@ -66,4 +63,25 @@ export function vectorQuantize(
       ? add(commitment, attraction, { beta })
       : add(attraction, commitment, { beta }),
   };
+}
+
+/** Numbers of the nearest codes, some tokens at a time, so that not all distances are in memory at once. */
+function nearestCodes(z: Tensor, codebook: Operand, l2Normalize: boolean): Tensor {
+  const { tape } = z;
+  const normalize = (x: Tensor): Tensor => l2Normalize ? unitLength(x) : x;
+  const codes = normalize(tape.constant(codebook));
+  const offsets = scale(sum(square(codes), { axes: [1] }), -1);
+  // The distance without the square of the token, which is the same for every code.
+  const search = (tokens: Tensor): Tensor =>
+    tape.scope(() =>
+      argmax(addVector(scale(matmul(normalize(tokens), codes, { transposeB: true }), 2), offsets))
+    );
+  const [tokens = 0] = z.shape;
+  const most = Math.max(1, Math.floor(DISTANCES_AT_ONCE / codes.shape[0]!));
+  if (tokens <= most) return search(z);
+  const sizes = Array.from(
+    { length: Math.ceil(tokens / most) },
+    (_, i) => Math.min(most, tokens - i * most),
+  );
+  return concat(split(z, sizes, { axis: 0 }).map(search), { axis: 0 });
 }

@@ -1,4 +1,4 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { assertClose, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Tape } from "./tape.ts";
@@ -57,4 +57,29 @@ gpuTest("vectorQuantize() on the unit sphere ignores lengths", async (gpu) => {
   assertEquals([...await vectorQuantize(z, codebook).indices.readIndices()], [0]);
   const { indices } = vectorQuantize(z, codebook, { l2Normalize: true });
   assertEquals([...await indices.readIndices()], [1]);
+});
+
+gpuTest("vectorQuantize() searches some tokens at a time", async (gpu) => {
+  using tape = new Tape(gpu, { record: false });
+  // More distances than are in memory at once: two parts, of which the second is smaller.
+  const [rows, codes, dimensions] = [1030, 16_384, 2];
+  const tokens = randomNumbers(rows * dimensions, "z");
+  const table = randomNumbers(codes * dimensions, "codes");
+  const before = gpu.stats().liveBytes;
+  gpu.restartPeaks();
+  const { indices } = vectorQuantize(
+    tape.input(tokens, [rows, dimensions]),
+    tape.input(table, [codes, dimensions]),
+  );
+  const peak = gpu.stats().peakLiveBytes - before;
+  assert(peak < 4 * 2 ** 26, `${peak} bytes`);
+  const found = await indices.readIndices();
+  const distance = (n: number, k: number): number =>
+    Math.hypot(tokens[2 * n]! - table[2 * k]!, tokens[2 * n + 1]! - table[2 * k + 1]!);
+  for (let n = 0; n < rows; n++) {
+    let least = Infinity;
+    for (let k = 0; k < codes; k++) least = Math.min(least, distance(n, k));
+    // A tie within rounding may fall to either.
+    assert(distance(n, found[n]!) <= least + 1e-3, `token ${n}`);
+  }
 });

@@ -22,8 +22,6 @@ export interface DecodedImages {
 export interface SampleOptions extends Omit<GenerateOptions, "onProgress"> {
   /** Images at once; a setting of memory, it changes no image. */
   readonly batchSize: number;
-  /** Awaited behind each batch, with the number of images that are done. */
-  readonly onProgress?: (images: number) => Promise<void> | void;
 }
 
 /** A tokenizer and a transformer that knows its tokens. */
@@ -89,15 +87,10 @@ export async function sampleImages(
   models: SamplingModels,
   options: SampleOptions,
 ): Promise<DecodedImages> {
-  const { classes, seeds, batchSize, onProgress, ...settings } = options;
+  const { classes, seeds, batchSize, ...settings } = options;
   const parts: DecodedImages[] = [];
-  let done = 0;
   const batches = batchesOf({ classes, seeds }, batchSize);
-  for await (const part of sampleBatches(models, batches, settings)) {
-    parts.push(part);
-    done = Math.min(classes.length, done + batchSize);
-    await onProgress?.(done);
-  }
+  for await (const part of sampleBatches(models, batches, settings)) parts.push(part);
   return joinImages(parts);
 }
 

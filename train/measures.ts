@@ -60,33 +60,50 @@ function sumOf(counts: Float64Array): number {
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-/** Mean images of classes, summed one image after the other. */
-export class ClassMeans {
-  readonly #sums: Float64Array[];
-  readonly #counts: number[];
+/** An image and its class. */
+export interface LabeledImage {
+  /** Its class. */
+  readonly label: number;
+  /** Its pixels. */
+  readonly pixels: Float32Array;
+}
 
-  /**
-   * Starts without images.
-   *
-   * @param classes Number of classes.
-   * @param size Numbers of one image.
-   */
-  constructor(readonly classes: number, readonly size: number) {
-    this.#sums = Array.from({ length: classes }, () => new Float64Array(size));
-    this.#counts = new Array<number>(classes).fill(0);
+/**
+ * Mean images of classes. They are kept in a temporary file, as those of many classes do not fit memory: that holds two at a time.
+ * Disposing it removes the file.
+ */
+export class ClassMeans implements Disposable {
+  readonly #path: string;
+  readonly #file: Deno.FsFile;
+  readonly #size: number;
+  readonly #total: Float64Array;
+  /** Classes in the order of their means in the file. */
+  readonly #labels: number[] = [];
+  #images = 0;
+
+  private constructor(path: string, size: number) {
+    this.#path = path;
+    this.#file = Deno.openSync(path, { read: true, write: true });
+    this.#size = size;
+    this.#total = new Float64Array(size);
   }
 
   /**
-   * Adds images.
+   * Averages images.
    *
-   * @param images Pixels, shape (batch, …).
-   * @param labels Class of each, shape (batch).
+   * @param images Images in the order of their classes.
+   * @param size Numbers of one image.
+   * @returns The means; dispose of them after use.
+   * @throws {RangeError} If a class comes a second time.
    */
-  add(images: Float32Array, labels: ArrayLike<number>): void {
-    for (let image = 0; image < labels.length; image++) {
-      const sum = this.#sums[labels[image]!]!;
-      this.#counts[labels[image]!]!++;
-      for (let i = 0; i < this.size; i++) sum[i]! += images[image * this.size + i]!;
+  static async of(images: AsyncIterable<LabeledImage>, size: number): Promise<ClassMeans> {
+    const means = new ClassMeans(await Deno.makeTempFile({ prefix: "tessera-means-" }), size);
+    try {
+      await means.#average(images);
+      return means;
+    } catch (error) {
+      means[Symbol.dispose]();
+      throw error;
     }
   }
 
@@ -96,10 +113,7 @@ export class ClassMeans {
    * @returns The mean of all images.
    */
   overall(): Float32Array {
-    const total = this.#counts.reduce((sum, count) => sum + count, 0);
-    const mean = new Float32Array(this.size);
-    for (const sum of this.#sums) for (let i = 0; i < this.size; i++) mean[i]! += sum[i]! / total;
-    return mean;
+    return Float32Array.from(this.#total, (sum) => sum / this.#images);
   }
 
   /**
@@ -110,25 +124,73 @@ export class ClassMeans {
    * @returns The count.
    */
   countNearest(images: Float32Array, labels: ArrayLike<number>): number {
-    let hits = 0;
-    for (let image = 0; image < labels.length; image++) {
-      let nearest = -1;
-      let least = Infinity;
-      for (const [label, sum] of this.#sums.entries()) {
-        const count = this.#counts[label]!;
-        if (count === 0) continue;
+    const least = new Float64Array(labels.length).fill(Infinity);
+    const nearest = new Int32Array(labels.length).fill(-1);
+    const mean = new Float32Array(this.#size);
+    this.#file.seekSync(0, Deno.SeekMode.Start);
+    for (const label of this.#labels) {
+      readWhole(this.#file, new Uint8Array(mean.buffer));
+      for (let image = 0; image < labels.length; image++) {
         let distance = 0;
-        for (let i = 0; i < this.size; i++) {
-          const difference = images[image * this.size + i]! - sum[i]! / count;
+        for (let i = 0; i < mean.length; i++) {
+          const difference = images[image * mean.length + i]! - mean[i]!;
           distance += difference * difference;
         }
-        if (distance < least) {
-          least = distance;
-          nearest = label;
-        }
+        if (distance >= least[image]!) continue;
+        least[image] = distance;
+        nearest[image] = label;
       }
-      if (nearest === labels[image]) hits++;
     }
-    return hits;
+    return nearest.reduce((hits, label, image) => hits + Number(label === labels[image]), 0);
+  }
+
+  /** Removes the file. */
+  [Symbol.dispose](): void {
+    this.#file.close();
+    Deno.removeSync(this.#path);
+  }
+
+  async #average(images: AsyncIterable<LabeledImage>): Promise<void> {
+    const sum = new Float64Array(this.#size);
+    let count = 0;
+    const finish = (): void => {
+      if (count === 0) return;
+      writeWhole(
+        this.#file,
+        new Uint8Array(Float32Array.from(sum, (value) => value / count).buffer),
+      );
+      for (let i = 0; i < sum.length; i++) this.#total[i]! += sum[i]!;
+      this.#images += count;
+      count = 0;
+      sum.fill(0);
+    };
+    for await (const { label, pixels } of images) {
+      if (label !== this.#labels.at(-1)) {
+        finish();
+        if (this.#labels.includes(label)) {
+          throw new RangeError(
+            `Cannot average images: expected class ${label} once, found it again`,
+          );
+        }
+        this.#labels.push(label);
+      }
+      for (let i = 0; i < sum.length; i++) sum[i]! += pixels[i]!;
+      count++;
+    }
+    finish();
+  }
+}
+
+function writeWhole(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) done += file.writeSync(bytes.subarray(done));
+}
+
+function readWhole(file: Deno.FsFile, bytes: Uint8Array): void {
+  for (let done = 0; done < bytes.length;) {
+    const count = file.readSync(bytes.subarray(done));
+    if (count === null) {
+      throw new Error("Cannot read class means: expected what was written, found less");
+    }
+    done += count;
   }
 }

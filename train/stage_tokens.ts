@@ -8,11 +8,9 @@ import {
   cacheTokens,
   type CacheTokensOptions,
   EncodingStopped,
+  imagesAtOnce,
   type TokenCache,
 } from "./tokenize.ts";
-
-/** Images that are encoded into tokens at once, at most. */
-const MOST_ENCODED = 32;
 
 /** What {@linkcode stageTokens} encodes. */
 export interface StageTokensOptions
@@ -45,7 +43,7 @@ export async function stageTokens(options: StageTokensOptions): Promise<TokenCac
       ...content,
       gpu,
       // A batch of tokens may be many more images than the tokenizer encodes at once in any memory.
-      batchSize: Math.min(batchSizeOf(config), MOST_ENCODED),
+      batchSize: Math.min(batchSizeOf(config), imagesAtOnce(content.train.resolution)),
       folder: tokenCache ?? folder.tokensFolder,
       views: tokenViews,
       signal,

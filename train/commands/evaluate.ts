@@ -6,15 +6,21 @@ import { fileURLToPath } from "node:url";
 import { imageSize } from "../config/mod.ts";
 import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
-import { reconstructImages, sampleImages } from "../drawing.ts";
+import { batchesOf, reconstructImages, sampleBatches } from "../drawing.ts";
 import { UserError } from "../errors.ts";
 import { printResult, type Reporter } from "../log.ts";
-import { ClassMeans, peakSignalToNoise, unigramCrossEntropy, unigramEntropy } from "../measures.ts";
+import {
+  ClassMeans,
+  type LabeledImage,
+  peakSignalToNoise,
+  unigramCrossEntropy,
+  unigramEntropy,
+} from "../measures.ts";
 import { openGpu } from "../open_gpu.ts";
 import { type ModelSelection, selectModels } from "../model_sources.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
-import { cacheTokens } from "../tokenize.ts";
+import { cacheTokens, imagesAtOnce } from "../tokenize.ts";
 import { evaluateTokens } from "../transformer_learner.ts";
 
 /** What the command line says. */
@@ -34,8 +40,8 @@ export interface EvaluateCommand extends ModelSelection {
 /** Where tokens are kept of models that belong to no run. */
 const SHARED_TOKENS = fileURLToPath(new URL("../../.cache/tokens", import.meta.url));
 
-/** Images encoded, measured or sampled at once. */
-const BATCH_SIZE = 32;
+/** Images whose tokens are measured at once. */
+const TOKENS_BATCH = 32;
 
 /**
  * Measures the newest run on the validation split.
@@ -74,9 +80,9 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   }
   printResult(`${measured} on ${gpu.adapter.name}`);
 
-  const means = new ClassMeans(train.classNames.length, resolution * resolution * 3);
-  for await (const { images, labels } of batchesOf(train)) means.add(images, labels);
-  const reconstruction = await measureReconstruction({ gpu, tokenizer }, validation, means);
+  using means = await ClassMeans.of(imagesByClass(train), resolution * resolution * 3);
+  const mean = means.overall();
+  const reconstruction = await measureReconstruction({ gpu, tokenizer }, validation, mean);
   const { nEmbed } = openedTokenizer.params;
   printResult(`reconstruction            ${reconstruction.decibels.toFixed(2)} dB PSNR`);
   printResult(`mean training image       ${reconstruction.meanDecibels.toFixed(2)} dB PSNR`);
@@ -91,13 +97,13 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
     checkpoint: openedTokenizer.checkpoint,
     train,
     validation,
-    batchSize: BATCH_SIZE,
+    batchSize: imagesAtOnce(resolution),
     folder: data.tokenCache ?? run?.stage("transformer").tokensFolder ?? SHARED_TOKENS,
     views: data.tokenViews,
   });
   let sum = 0;
-  for (let start = 0; start < validation.length; start += BATCH_SIZE) {
-    const size = Math.min(BATCH_SIZE, validation.length - start);
+  for (let start = 0; start < validation.length; start += TOKENS_BATCH) {
+    const size = Math.min(TOKENS_BATCH, validation.length - start);
     const images = Array.from({ length: size }, (_, i) => start + i);
     const batch = cache.validation.take(images);
     sum += size * await evaluateTokens(gpu, transformer, batch);
@@ -115,23 +121,25 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
   const classes = train.classNames.flatMap((_, label) =>
     new Array<number>(samplesPerClass).fill(label)
   );
+  const batches = [
+    ...batchesOf({ classes, seeds: classes.map((_, i) => seed + i) }, imagesAtOnce(resolution)),
+  ];
   const profile = profileBatches(gpu, command.profile, {
-    batches: Math.ceil(classes.length / BATCH_SIZE),
+    batches: batches.length,
     path: join(run?.path ?? ".", "profile-evaluation.json"),
     say: (text) => reporter.info(text),
   });
-  const samples = await sampleImages({ gpu, transformer, tokenizer }, {
-    classes,
-    seeds: classes.map((_, i) => seed + i),
-    guidance,
-    batchSize: BATCH_SIZE,
-    onProgress: async (done) => {
-      reporter.info(`${done} of ${classes.length} samples`);
-      await profile?.step();
-    },
-  });
+  let hits = 0;
+  let done = 0;
+  const sampled = sampleBatches({ gpu, transformer, tokenizer }, batches, { guidance });
+  for await (const { pixels } of sampled) {
+    const own = classes.slice(done, done + imagesAtOnce(resolution));
+    hits += means.countNearest(pixels, own);
+    done += own.length;
+    reporter.info(`${done} of ${classes.length} samples`);
+    await profile?.step();
+  }
   await profile?.finish();
-  const hits = means.countNearest(samples.pixels, classes);
   const share = hits / classes.length;
   const chance = 1 / train.classNames.length;
   printResult(
@@ -145,14 +153,15 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
 async function measureReconstruction(
   models: Parameters<typeof reconstructImages>[0],
   validation: Dataset,
-  means: ClassMeans,
+  mean: Float32Array,
 ): Promise<{ decibels: number; meanDecibels: number; used: number }> {
-  const mean = means.overall();
   const used = new Set<number>();
   let decibels = 0;
   let meanDecibels = 0;
-  for await (const { images, labels } of batchesOf(validation)) {
-    const count = labels.length;
+  const { length } = validation;
+  const numbers = Array.from({ length }, (_, i) => i);
+  for await (const { images, indices } of loadBatches(validation, numbers)) {
+    const count = indices.length;
     const { pixels, tokens } = await reconstructImages(models, images, validation.resolution);
     decibels += count * peakSignalToNoise(images, pixels, count);
     const repeated = new Float32Array(images.length);
@@ -160,18 +169,32 @@ async function measureReconstruction(
     meanDecibels += count * peakSignalToNoise(images, repeated, count);
     for (const token of tokens) used.add(token);
   }
-  const { length } = validation;
   return { decibels: decibels / length, meanDecibels: meanDecibels / length, used: used.size };
 }
 
-async function* batchesOf(
+/** Images of a data set, class by class; files that cannot be read are left out. */
+async function* imagesByClass(dataset: Dataset): AsyncGenerator<LabeledImage> {
+  const labels = Uint32Array.from({ length: dataset.length }, (_, i) => dataset.label(i));
+  const order = Uint32Array.from(labels, (_, i) => i).sort((a, b) => labels[a]! - labels[b]!);
+  for await (const { images, wanted, indices } of loadBatches(dataset, order)) {
+    const size = images.length / wanted.length;
+    for (const [i, index] of wanted.entries()) {
+      // Another one took the place of a broken file.
+      if (indices[i] !== index) continue;
+      yield { label: labels[index]!, pixels: images.subarray(i * size, (i + 1) * size) };
+    }
+  }
+}
+
+/** Loads images in a given order, as many at a time as memory is meant to hold. */
+async function* loadBatches(
   dataset: Dataset,
-): AsyncGenerator<{ images: Float32Array; labels: number[] }> {
-  for (let start = 0; start < dataset.length; start += BATCH_SIZE) {
-    const size = Math.min(BATCH_SIZE, dataset.length - start);
-    const { images, indices } = await dataset.load(
-      Array.from({ length: size }, (_, i) => start + i),
-    );
-    yield { images, labels: [...indices].map((index) => dataset.label(index)) };
+  order: ArrayLike<number>,
+): AsyncGenerator<{ images: Float32Array; wanted: number[]; indices: ArrayLike<number> }> {
+  const most = imagesAtOnce(dataset.resolution);
+  for (let start = 0; start < order.length; start += most) {
+    const size = Math.min(most, order.length - start);
+    const wanted = Array.from({ length: size }, (_, i) => order[start + i]!);
+    yield { wanted, ...await dataset.load(wanted) };
   }
 }

@@ -1,6 +1,6 @@
 /** A run that was stopped and resumed equals one that was never interrupted, bit for bit. @module */
 
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertNotEquals } from "@std/assert";
 import { countingSignal, readCheckpoint, readLog, runTest, trainStage } from "./tiny_run.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 
@@ -35,6 +35,32 @@ async function assertResumes(
   assertEquals(found.metadata, expected.metadata);
   assertEquals(await readLog(`${parted}/${stage}`), await readLog(`${whole}/${stage}`));
 }
+
+runTest(
+  "stage II with token_views=random draws crops anew, and resumes with the same bits",
+  async (gpu, { runs, tokenizerConfig, transformerConfig }) => {
+    const pair = [`${runs}/whole`, `${runs}/parted`] as const;
+    for (const run of pair) {
+      await trainStage(gpu, tokenizerConfig, { run, overrides: ["trainer.max_steps=1"] });
+    }
+    const overrides = [
+      ...["data.token_views=random", "data.train.random_crop=true"],
+      ...["data.train.horizontal_flip=true", "trainer.accumulate_grad_batches=2"],
+    ];
+    const shared = { config: transformerConfig, stage: "transformer", runs: pair } as const;
+    await assertResumes(gpu, { ...shared, overrides });
+    const lossOf = async (run: string): Promise<unknown> =>
+      (await readLog(`${run}/transformer`)).filter((line) => "loss" in line).at(-1)!.loss;
+    // Only the held-out images are kept as tokens.
+    const folders = await Array.fromAsync(Deno.readDir(`${pair[0]}/transformer/tokens`));
+    assertEquals(folders.length, 1);
+    const run = `${runs}/cached`;
+    await trainStage(gpu, tokenizerConfig, { run, overrides: ["trainer.max_steps=1"] });
+    const cached = [...overrides, "data.token_views=one"];
+    assert(await trainStage(gpu, transformerConfig, { run, overrides: cached }));
+    assertNotEquals(await lossOf(run), await lossOf(pair[0]));
+  },
+);
 
 for (
   const setting of [

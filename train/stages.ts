@@ -178,7 +178,7 @@ export async function trainTransformer(
     context,
   });
   await folder.create();
-  using cache = await stageTokens({
+  using tokens = await stageTokens({
     context,
     config,
     folder,
@@ -188,7 +188,7 @@ export async function trainTransformer(
     train,
     validation,
   });
-  if (!cache) return false;
+  if (!tokens) return false;
   using learner = new TransformerLearner(gpu, transformerLearnerOptions(config, gpt));
   const resumeFrom = await resumePoint(folder, config);
   if (resumeFrom === undefined) {
@@ -201,7 +201,7 @@ export async function trainTransformer(
     configText,
     learner,
     tokenizer,
-    cache,
+    tokens,
     classNames: train.classNames,
     folder,
   });
@@ -214,7 +214,7 @@ export async function trainTransformer(
     label: "transformer",
     shown: ["loss"],
     note: {
-      tokens: cache.train.labels.length * cache.train.views * cache.tokensPerImage,
+      tokens: tokens.tokens,
       classes: [...train.classNames],
     },
   });

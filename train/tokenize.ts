@@ -22,8 +22,8 @@ import {
 import type { TokenSplit } from "./tokens.ts";
 import { type ViewsName, viewsOf } from "./views.ts";
 
-/** What {@linkcode cacheTokens} encodes, and where to. */
-export interface CacheTokensOptions {
+/** How {@linkcode cacheSplits} encodes, and where to. */
+export interface CacheSplitsOptions {
   /** The device. */
   readonly gpu: Gpu;
   /** The trained tokenizer. */
@@ -32,12 +32,6 @@ export interface CacheTokensOptions {
   readonly model: Pick<TokenizerConfig, "nEmbed" | "ddconfig">;
   /** Its checkpoint: other tokens are written for another one. */
   readonly checkpoint: string;
-  /** Images for training. */
-  readonly train: Dataset;
-  /** Held-out images. */
-  readonly validation: Dataset;
-  /** How each training image is seen; default `one`. Held-out ones are always seen once. */
-  readonly views?: ViewsName;
   /** Images encoded at once. */
   readonly batchSize: number;
   /** Folder of all tokens; those of one tokenizer and data set get a folder in it. */
@@ -54,16 +48,40 @@ export interface CacheTokensOptions {
   readonly onProgress?: (done: number, images: number) => void;
 }
 
-/** Tokens of a data set under one tokenizer. Disposing it closes its files. */
-export interface TokenCache extends Disposable {
-  /** For training. */
-  readonly train: TokenStore;
-  /** Held out. */
-  readonly validation: TokenStore;
+/** What {@linkcode cacheTokens} encodes, and where to. */
+export interface CacheTokensOptions extends CacheSplitsOptions {
+  /** Images for training. */
+  readonly train: Dataset;
+  /** Held-out images. */
+  readonly validation: Dataset;
+  /** How each training image is seen; default `one`. Held-out ones are always seen once. */
+  readonly views?: ViewsName;
+}
+
+/** Images to encode, and how each is seen. */
+export interface CachedSplit {
+  /** The images. */
+  readonly dataset: Dataset;
+  /** Their views. */
+  readonly views: ViewsName;
+}
+
+/** Tokens of splits, in their order. Disposing it closes its files. */
+export interface SplitTokens extends Disposable {
+  /** The tokens. */
+  readonly stores: readonly TokenStore[];
   /** Tokens of one image. */
   readonly tokensPerImage: number;
   /** Whether any image had to be encoded. */
   readonly encoded: boolean;
+}
+
+/** Tokens of a data set under one tokenizer. Disposing it closes its files. */
+export interface TokenCache extends SplitTokens {
+  /** For training. */
+  readonly train: TokenStore;
+  /** Held out. */
+  readonly validation: TokenStore;
 }
 
 /** A signal ended the encoding; the files that are complete stay. */
@@ -72,8 +90,7 @@ export class EncodingStopped extends Error {}
 const DEFAULT_IMAGES_PER_SHARD = 1024;
 
 /**
- * Opens the tokens of a data set, encoding first what was not encoded with this tokenizer, from these images, prepared in
- * this way. An interrupted encoding goes on at the first file that is not complete.
+ * Opens the tokens of a data set's two splits.
  *
  * @param options Tokenizer, images, views, folder.
  * @returns The tokens; dispose of them after use.
@@ -81,11 +98,33 @@ const DEFAULT_IMAGES_PER_SHARD = 1024;
  * @throws {EncodingStopped} If the signal came first.
  */
 export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCache> {
+  const { views = "one" } = options;
+  const tokens = await cacheSplits(options, [
+    { dataset: options.train, views },
+    { dataset: options.validation, views: "one" },
+  ]);
+  const [train, validation] = tokens.stores;
+  return { ...tokens, train: train!, validation: validation! };
+}
+
+/**
+ * Opens the tokens of a data set, encoding first what was not encoded with this tokenizer, from these images, prepared in
+ * this way. An interrupted encoding goes on at the first file that is not complete.
+ *
+ * @param options Tokenizer, folder, how to encode.
+ * @param splits Images and views.
+ * @returns The tokens; dispose of them after use.
+ * @throws {UserError} If the checkpoint cannot be read, no image can, or the tokens cannot be written.
+ * @throws {EncodingStopped} If the signal came first.
+ */
+export async function cacheSplits(
+  options: CacheSplitsOptions,
+  splits: readonly CachedSplit[],
+): Promise<SplitTokens> {
   const { cacheDirectory = ".cache" } = options;
   const checkpoint = await fileHash(await tensorFiles(options.checkpoint), cacheDirectory);
-  const train = partOf(options.train, options.views ?? "one", { ...options, checkpoint });
-  const validation = partOf(options.validation, "one", { ...options, checkpoint });
-  const complete = await openCache(train, validation, false);
+  const parts = splits.map((split) => partOf(split, { ...options, checkpoint }));
+  const complete = await openCache(parts, false);
   if (complete) return complete;
   const { signal, onEncode, onProgress } = options;
   // Not `aborted`: the loop behind asks for it once a step.
@@ -93,7 +132,7 @@ export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCac
   const onAbort = (): void => void (stop.now = true);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    const missing = [...await missingShards(train), ...await missingShards(validation)];
+    const missing = (await Promise.all(parts.map(missingShards))).flat();
     const images = missing.reduce((sum, { start, end }) => sum + end - start, 0);
     onEncode?.(images);
     let done = 0;
@@ -104,9 +143,8 @@ export async function cacheTokens(options: CacheTokensOptions): Promise<TokenCac
       done += content.labels.length;
       onProgress?.(done, images);
     }
-    train.dataset.reportSkipped();
-    validation.dataset.reportSkipped();
-    const encoded = await openCache(train, validation, true);
+    for (const { dataset } of parts) dataset.reportSkipped();
+    const encoded = await openCache(parts, true);
     if (encoded) return encoded;
     throw new UserError(
       `Cannot read the tokens in ${options.folder}: expected what was just written, found something else`,
@@ -139,9 +177,8 @@ interface Part {
 }
 
 function partOf(
-  dataset: Dataset,
-  viewsName: ViewsName,
-  { folder, model, checkpoint, imagesPerShard = DEFAULT_IMAGES_PER_SHARD }: CacheTokensOptions,
+  { dataset, views: viewsName }: CachedSplit,
+  { folder, model, checkpoint, imagesPerShard = DEFAULT_IMAGES_PER_SHARD }: CacheSplitsOptions,
 ): Part {
   const { resolution, identity, length } = dataset;
   const views = viewsOf(viewsName, resolution);
@@ -180,7 +217,7 @@ async function missingShards(part: Part): Promise<MissingShard[]> {
 /** Encodes the images of a file, batch by batch. */
 async function encodeShard(
   { part: { dataset, views, layout }, start, end }: MissingShard,
-  { gpu, tokenizer, batchSize, stop }: CacheTokensOptions & { readonly stop: { now: boolean } },
+  { gpu, tokenizer, batchSize, stop }: CacheSplitsOptions & { readonly stop: { now: boolean } },
 ): Promise<TokenSplit> {
   const { tokensPerImage } = layout;
   const labels = new Uint32Array(end - start);
@@ -191,9 +228,7 @@ async function encodeShard(
     for (const [number, view] of views.entries()) {
       if (stop.now) throw new EncodingStopped();
       const loaded = await dataset.load(images, { view });
-      using tape = new Tape(gpu, { record: false });
-      const shape = [size, dataset.resolution, dataset.resolution, 3];
-      const found = await tokenizer.tokenize(tape.input(loaded.images, shape)).readIndices();
+      const found = await encodeImages({ gpu, tokenizer }, loaded.images, dataset.resolution);
       for (const [i, index] of loaded.indices.entries()) {
         const row = (first - start + i) * views.length + number;
         const own = found.subarray(i * tokensPerImage, (i + 1) * tokensPerImage);
@@ -206,19 +241,36 @@ async function encodeShard(
   return { tokens, labels };
 }
 
-/** Opens the tokens of both splits; undefined if something is missing. */
+/**
+ * Encodes images.
+ *
+ * @param models The tokenizer.
+ * @param images Pixels in [-1, 1], shape (images, resolution, resolution, 3).
+ * @param resolution Width and height in pixels.
+ * @returns Numbers of codes, shape (images, tokens an image).
+ */
+export async function encodeImages(
+  models: { readonly gpu: Gpu; readonly tokenizer: Tokenizer },
+  images: Float32Array,
+  resolution: number,
+): Promise<Uint32Array> {
+  using tape = new Tape(models.gpu, { record: false });
+  const shape = [images.length / (resolution * resolution * 3), resolution, resolution, 3];
+  return await models.tokenizer.tokenize(tape.input(images, shape)).readIndices();
+}
+
+/** Opens the tokens of all splits; undefined if something is missing. Shards are opened when they are read. */
 async function openCache(
-  trainPart: Part,
-  validationPart: Part,
+  parts: readonly Part[],
   encoded: boolean,
-): Promise<TokenCache | undefined> {
-  const train = await TokenStore.open(trainPart.layout);
-  const validation = train && await TokenStore.open(validationPart.layout);
-  if (!validation) return undefined;
-  const { tokensPerImage } = trainPart.layout;
-  const close = (): void => {
-    train[Symbol.dispose]();
-    validation[Symbol.dispose]();
-  };
-  return { train, validation, tokensPerImage, encoded, [Symbol.dispose]: close };
+): Promise<SplitTokens | undefined> {
+  const stores: TokenStore[] = [];
+  for (const { layout } of parts) {
+    const store = await TokenStore.open(layout);
+    if (!store) return undefined;
+    stores.push(store);
+  }
+  const { tokensPerImage } = parts[0]!.layout;
+  const close = (): void => stores.forEach((store) => store[Symbol.dispose]());
+  return { stores, tokensPerImage, encoded, [Symbol.dispose]: close };
 }

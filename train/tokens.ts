@@ -38,6 +38,29 @@ export interface TokenSource {
   counts(): Float64Array;
 }
 
+/** Tokens and labels of a batch, and its epoch. */
+export type TokenBatch = TokenSplit & { readonly epoch: number };
+
+/** What stage II learns, batch by batch; any batch of a run can be taken again. */
+export interface TrainingTokens {
+  /** Whole batches of one epoch. */
+  readonly batchesPerEpoch: number;
+  /**
+   * Takes a batch.
+   *
+   * @param number Batches of the run before it.
+   * @returns Tokens (batch, tokens an image), labels (batch), and the epoch they belong to.
+   * @throws {UserError} If the images or their tokens cannot be read.
+   */
+  batch(number: number): TokenBatch | Promise<TokenBatch>;
+  /**
+   * Counts how often each code occurs.
+   *
+   * @returns A number a code; undefined where the tokens are not known before they are learned.
+   */
+  counts(): Float64Array | undefined;
+}
+
 /**
  * Refuses a data set that is smaller than a batch.
  *
@@ -56,7 +79,7 @@ export function assertBatch(images: number, batchSize: number): void {
 const VIEW_DRAW = 0x76696577;
 
 /** Batches of tokens in an order that depends on seed and epoch only, so any batch of a run can be taken again. */
-export class TokenBatches {
+export class TokenBatches implements TrainingTokens {
   /** Whole batches of one epoch. */
   readonly batchesPerEpoch: number;
   readonly #source: TokenSource;
@@ -85,7 +108,7 @@ export class TokenBatches {
    * @returns Tokens (batch, tokens an image), labels (batch), and the epoch they belong to.
    * @throws {UserError} If the tokens cannot be read.
    */
-  batch(number: number): TokenSplit & { readonly epoch: number } {
+  batch(number: number): TokenBatch {
     const { batchSize, seed } = this.#options;
     const { labels, views } = this.#source;
     const epoch = Math.floor(number / this.batchesPerEpoch);
@@ -98,5 +121,9 @@ export class TokenBatches {
       Math.floor(hashedUniform(seed, epoch, image, VIEW_DRAW) * views)
     );
     return { ...this.#source.take(images, drawn), epoch };
+  }
+  /** Counts how often each code occurs, in all views. */
+  counts(): Float64Array {
+    return this.#source.counts();
   }
 }

@@ -12,7 +12,7 @@ import type { StageFolder } from "./run_folder.ts";
 import { describeContinuation, resumeTraining } from "./resume.ts";
 import { transformerSchedule } from "./schedule.ts";
 import { OPTIMIZER_NAMES, transformerOptimizers } from "./stage_optimizers.ts";
-import { TokenBatches, type TokenSource, type TokenSplit } from "./tokens.ts";
+import type { TokenBatch, TokenSource, TrainingTokens } from "./tokens.ts";
 import {
   evaluateTokens,
   type TransformerLearner,
@@ -38,7 +38,7 @@ export interface TransformerTrainerOptions {
   /** Decodes samples. */
   readonly tokenizer: Tokenizer;
   /** The tokens. */
-  readonly cache: { readonly train: TokenSource; readonly validation: TokenSource };
+  readonly tokens: { readonly train: TrainingTokens; readonly validation: TokenSource };
   /** Names of the classes, for pictures and kept in checkpoints. */
   readonly classNames: readonly string[];
   /** Files of the stage. */
@@ -48,28 +48,24 @@ export interface TransformerTrainerOptions {
 /** Trains the transformer on cached tokens. */
 export class TransformerTrainer implements TrainingStage {
   readonly #options: TransformerTrainerOptions;
-  readonly #batches: TokenBatches;
   #startStep = 0;
 
   /**
-   * Makes the learner and the order of the batches.
+   * Starts at the first batch.
    *
    * @param options Model, tokens, configuration.
-   * @throws {UserError} If there are fewer images than one batch.
    */
   constructor(options: TransformerTrainerOptions) {
     this.#options = options;
-    const { cache, config } = options;
-    this.#batches = new TokenBatches(cache.train, {
-      batchSize: batchSizeOf(config),
-      seed: config.seedEverything,
-    });
   }
 
   /** Optimizer steps of one epoch. */
   get stepsPerEpoch(): number {
     const { accumulateGradBatches } = this.#options.config.trainer;
-    return Math.max(1, Math.floor(this.#batches.batchesPerEpoch / accumulateGradBatches));
+    return Math.max(
+      1,
+      Math.floor(this.#options.tokens.train.batchesPerEpoch / accumulateGradBatches),
+    );
   }
 
   /** Optimizer steps of the whole run. */
@@ -78,27 +74,27 @@ export class TransformerTrainer implements TrainingStage {
   }
 
   /** Runs one optimizer step. */
-  step(step: number): Promise<SubmittedStep> {
+  async step(step: number): Promise<SubmittedStep> {
     const { learner } = this.#options;
-    const batches = this.#batchesOf(step);
+    const batches = await this.#batchesOf(step);
     const settings = this.#settings(step);
     const metrics = learner.step(batches, settings).then((values) => ({
       ...values,
       "learning_rate": settings.learningRate,
     }));
     const images = batches.reduce((sum, { labels }) => sum + labels.length, 0);
-    return Promise.resolve({ images, epoch: batches[0]!.epoch, metrics });
+    return { images, epoch: batches[0]!.epoch, metrics };
   }
 
   /** Names the op that is not finite. */
   async locateNonFinite(step: number): Promise<string> {
-    return await this.#options.learner.locateNonFinite(this.#batchesOf(step), this.#settings(step));
+    const batches = await this.#batchesOf(step);
+    return await this.#options.learner.locateNonFinite(batches, this.#settings(step));
   }
 
   /** Measures the validation tokens: `loss`, the unigram entropy, and their ratio. */
   async validate(): Promise<Metrics> {
-    const { cache, config, learner, gpu } = this.#options;
-    const { validation, train } = cache;
+    const { tokens: { train, validation }, config, learner, gpu } = this.#options;
     const batchSize = batchSizeOf(config);
     const count = validation.labels.length;
     const limit = (config.trainer.limitValBatches ?? Infinity) * batchSize;
@@ -111,7 +107,9 @@ export class TransformerTrainer implements TrainingStage {
       sum += size * await evaluateTokens(gpu, learner.transformer, batch);
       seen += size;
     }
-    const unigramEntropy = unigramCrossEntropy(train.counts(), validation.counts());
+    // Tokens that are drawn anew at each step have no frequencies yet: then the held-out ones stand for them.
+    const counted = train.counts() ?? validation.counts();
+    const unigramEntropy = unigramCrossEntropy(counted, validation.counts());
     const loss = sum / seen;
     return { loss, "unigram_entropy": unigramEntropy, ratio: loss / unigramEntropy };
   }
@@ -184,15 +182,18 @@ export class TransformerTrainer implements TrainingStage {
     return path;
   }
 
-  #batchesOf(step: number): (TokenSplit & { readonly epoch: number })[] {
-    const { accumulateGradBatches: count } = this.#options.config.trainer;
-    return Array.from({ length: count }, (_, i) => this.#batches.batch(step * count + i));
+  async #batchesOf(step: number): Promise<TokenBatch[]> {
+    const { tokens: { train }, config } = this.#options;
+    const { accumulateGradBatches: count } = config.trainer;
+    const batches: TokenBatch[] = [];
+    for (let i = 0; i < count; i++) batches.push(await train.batch(step * count + i));
+    return batches;
   }
 
   /** Epoch and batch of the next step: all the state that the data needs. */
   #position(step: number): LoaderPosition {
     const number = step * this.#options.config.trainer.accumulateGradBatches;
-    const { batchesPerEpoch } = this.#batches;
+    const { batchesPerEpoch } = this.#options.tokens.train;
     return { epoch: Math.floor(number / batchesPerEpoch), batchInEpoch: number % batchesPerEpoch };
   }
 

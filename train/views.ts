@@ -8,6 +8,12 @@ export type ViewsName = (typeof VIEWS_NAMES)[number];
 /** Names of the sets of views. */
 export const VIEWS_NAMES = ["one", "flips", "ten_crops"] as const;
 
+/** What the configuration takes: a set of views, or a crop and a flip anew at each step. */
+export type TokenViews = (typeof TOKEN_VIEWS)[number];
+
+/** Names of what the configuration takes. */
+export const TOKEN_VIEWS = [...VIEWS_NAMES, "random"] as const;
+
 /** How much larger than the crop the shorter side is for ten crops, so that all ten differ. */
 const TEN_CROPS_ENLARGE = 1.1;
 

@@ -99,7 +99,7 @@ export async function runEvaluate(command: EvaluateCommand): Promise<number> {
     validation,
     batchSize: imagesAtOnce(resolution),
     folder: data.tokenCache ?? run?.stage("transformer").tokensFolder ?? SHARED_TOKENS,
-    views: data.tokenViews,
+    views: data.tokenViews === "random" ? "one" : data.tokenViews,
   });
   let sum = 0;
   for (let start = 0; start < validation.length; start += TOKENS_BATCH) {

@@ -10,7 +10,7 @@ import {
   nullable,
   text,
 } from "./field.ts";
-import { VIEWS_NAMES } from "../views.ts";
+import { TOKEN_VIEWS } from "../views.ts";
 import { instance, object } from "./object_field.ts";
 import { trainer } from "./trainer_schema.ts";
 import { TOKENIZER_VARIANTS } from "./tokenizer_schema.ts";
@@ -135,8 +135,9 @@ const dataModule = object<DataModuleConfig>({
   batchSize,
   numWorkers: nullable(integer({ doc: "Workers that decode images; null to choose", min: 0 })),
   tokenCache: nullable(text({ doc: "Folder of stage II's tokens; null for the run's own" })),
-  tokenViews: choice(VIEWS_NAMES, {
-    doc: "How stage II sees each training image: once, mirrored too, or in ten crops",
+  tokenViews: choice(TOKEN_VIEWS, {
+    doc:
+      "How stage II sees each training image: once, mirrored too, in ten crops, or with a random crop and flip anew at each step",
     initial: "one",
   }),
   train: { ...dataset, doc: "Images for training" },

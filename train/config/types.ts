@@ -4,7 +4,7 @@
  * @module
  */
 import type { ModelConfig, TokenizerConfig, TransformerConfig } from "./model_types.ts";
-import type { ViewsName } from "../views.ts";
+import type { TokenViews } from "../views.ts";
 import type { Instance } from "./object_field.ts";
 
 /** Type in which activations and copies of weights are stored. */
@@ -148,7 +148,7 @@ export interface DataModuleConfig {
   /** Folder in which stage II keeps tokens, so that runs share them; null for one of the run's own. */
   readonly tokenCache: string | null;
   /** How stage II sees each training image: once, mirrored too, or in ten crops. */
-  readonly tokenViews: ViewsName;
+  readonly tokenViews: TokenViews;
   /** Images for training. */
   readonly train: DatasetConfig;
   /** Images for validation; null for the held-out part of `train`. */

@@ -3,6 +3,7 @@
 import { UserError } from "../train/errors.ts";
 import { BufferSource } from "../train/files/byte_source.ts";
 import { openTensorSource } from "../train/files/open_tensors.ts";
+import { TorchReader } from "../train/files/torch_reader.ts";
 
 /** Tensors by name. */
 export type ReadTensors = ReadonlyMap<string, Uint8Array>;
@@ -22,7 +23,10 @@ export async function readHostile(
   try {
     using file = await openTensorSource(new BufferSource(bytes, name));
     const tensors = new Map<string, Uint8Array>();
-    for (const tensor of file.entries.keys()) tensors.set(tensor, await file.bytes(tensor));
+    const moments = file instanceof TorchReader ? file.trainingEntries.keys() : [];
+    for (const tensor of [...file.entries.keys(), ...moments]) {
+      tensors.set(tensor, await file.bytes(tensor));
+    }
     return tensors;
   } catch (error) {
     if (error instanceof UserError) return error.message;

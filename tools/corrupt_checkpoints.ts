@@ -16,11 +16,12 @@ const SLOW_MS = 5_000;
 
 const count = Number(Deno.args[0] ?? 200);
 const golden = (name: string): Promise<Uint8Array<ArrayBuffer>> =>
-  Deno.readFile(new URL(`../tests/golden/ckpt/${name}`, import.meta.url));
+  Deno.readFile(new URL(`../tests/golden/${name}`, import.meta.url));
 const files: readonly [CheckpointKind, string, Uint8Array<ArrayBuffer>][] = [
-  ["zip", "gpt_half_protocol4.ckpt", await golden("gpt_half_protocol4.ckpt")],
-  ["zip", "gpt_shared.ckpt", await golden("gpt_shared.ckpt")],
-  ["legacy", "gpt_legacy.pt", await golden("gpt_legacy.pt")],
+  ["zip", "gpt_half_protocol4.ckpt", await golden("ckpt/gpt_half_protocol4.ckpt")],
+  ["zip", "gpt_shared.ckpt", await golden("ckpt/gpt_shared.ckpt")],
+  ["zip", "a training", await golden("training/transformer.ckpt")],
+  ["legacy", "gpt_legacy.pt", await golden("ckpt/gpt_legacy.pt")],
   ["safetensors", "a small file", await goodSafetensors()],
 ];
 let failures = 0;

@@ -5,6 +5,7 @@ import { GpuError } from "./errors.ts";
 import { type Kernel, kernelFor } from "./kernel.ts";
 import type { PipelineDescription } from "./pipeline_cache.ts";
 import { BufferPool, type MemoryUse, type MemoryUses, type PoolStats } from "./pool.ts";
+import { hasMaskedVectors } from "./processor.ts";
 import type { ProfileTimes } from "./profiler.ts";
 import { ReadBack } from "./read_back.ts";
 import { type Dispatch, Recorder, type RecorderStats, type Work } from "./recorder.ts";
@@ -25,8 +26,8 @@ export interface GpuOptions {
    */
   onPipeline?: (description: PipelineDescription) => boolean;
   /**
-   * From this size on, inputs of kernels that can do so are read from textures. Default: as measured on a software adapter, never on a
-   * GPU; tests use 0 to make small tensors take that path.
+   * From this size on, inputs of all kernels that can do so are read from textures. Default: as measured on software adapters, by the
+   * processor and the use; never on a GPU. Tests use 0 to make small tensors take that path.
    */
   leastTexelBytes?: number;
   /** Pretend that the adapter lacks these features: tests use it where adapters differ. */
@@ -90,6 +91,20 @@ const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
 /** A software adapter takes longer to copy smaller arrays into textures than it saves. */
 const LEAST_TEXEL_BYTES = 2 ** 18;
+
+/** From how many bytes on arrays are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
+export interface TexelThresholds {
+  /** Operands of products, whose elements are loaded many times. */
+  readonly products: number;
+  /** Inputs of other kernels, whose elements are loaded once or twice. */
+  readonly packs: number;
+}
+
+function thresholdsOf({ software }: AdapterDescription): TexelThresholds {
+  if (!software) return { products: Infinity, packs: Infinity };
+  return { products: LEAST_TEXEL_BYTES, packs: hasMaskedVectors() ? Infinity : LEAST_TEXEL_BYTES };
+}
+
 /**
  * The same where a dispatch is given in invocations: a workgroup costs a software adapter time, and few large ones leave cores idle.
  * One size for all dispatches, as each size is a pipeline to compile.
@@ -115,8 +130,8 @@ export class Gpu implements Disposable {
   readonly features: ReadonlySet<string>;
   /** The largest storage binding, in bytes. */
   readonly maxBindingBytes: number;
-  /** Arrays of at least so many bytes are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
-  readonly leastTexelBytes: number;
+  /** From which size on arrays are worth a copy into a texture. */
+  readonly leastTexelBytes: TexelThresholds;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
   /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
@@ -136,7 +151,11 @@ export class Gpu implements Disposable {
   private constructor(
     device: GPUDevice,
     adapter: AdapterDescription,
-    options: GpuOptions & { dry?: DryGpuOptions; tiles?: TileTable },
+    options: Omit<GpuOptions, "leastTexelBytes"> & {
+      leastTexelBytes: TexelThresholds;
+      dry?: DryGpuOptions;
+      tiles?: TileTable;
+    },
   ) {
     this.#device = device;
     this.adapter = adapter;
@@ -148,8 +167,7 @@ export class Gpu implements Disposable {
       device.limits.maxStorageBufferBindingSize,
       options.maxBindingBytes ?? Infinity,
     );
-    this.leastTexelBytes = options.leastTexelBytes ??
-      (adapter.software ? LEAST_TEXEL_BYTES : Infinity);
+    this.leastTexelBytes = options.leastTexelBytes;
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
@@ -217,7 +235,14 @@ export class Gpu implements Disposable {
     const subgroupSize = fixed ? info.subgroupMinSize : 0;
     const name = info.description || info.device || info.architecture || "unknown adapter";
     const software = info.isFallbackAdapter || /llvmpipe|swiftshader|software|lavapipe/i.test(name);
-    return new Gpu(device, { name, vendor: info.vendor, software, subgroupSize }, options);
+    const description = { name, vendor: info.vendor, software, subgroupSize };
+    const { leastTexelBytes: least } = options;
+    return new Gpu(device, description, {
+      ...options,
+      leastTexelBytes: least === undefined
+        ? thresholdsOf(description)
+        : { products: least, packs: least },
+    });
   }
 
   /**

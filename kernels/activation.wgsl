@@ -2,8 +2,8 @@
 
 override KIND: u32 = 0;
 
-// `count`: packs.
-struct Params { count: u32, alpha: f32, beta: f32 }
+// `count`: packs; `each`: of an invocation.
+struct Params { count: u32, each: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
@@ -62,17 +62,21 @@ fn derivative(v: Pack) -> Pack {
 @compute @workgroup_size(THREADS)
 fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  for (var j = 0u; j < 4u; j++) {
-    let i = span.first + j * span.step;
-    if (i < params.count) { y[i] = StoredPack(value(xAt(i))); }
+  for (var first = span.first; first < span.end; first += 4u * THREADS) {
+    for (var j = 0u; j < 4u; j++) {
+      let i = first + j * THREADS;
+      if (i < span.end) { y[i] = StoredPack(value(xAt(i))); }
+    }
   }
 }
 
 @compute @workgroup_size(THREADS)
 fn backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  for (var j = 0u; j < 4u; j++) {
-    let i = span.first + j * span.step;
-    if (i < params.count) { dx[i] = StoredPack(dyAt(i) * derivative(xAt(i))); }
+  for (var first = span.first; first < span.end; first += 4u * THREADS) {
+    for (var j = 0u; j < 4u; j++) {
+      let i = first + j * THREADS;
+      if (i < span.end) { dx[i] = StoredPack(dyAt(i) * derivative(xAt(i))); }
+    }
   }
 }

@@ -1,7 +1,8 @@
-// Arithmetic on equally long arrays, the inputs `a` and `b`, with scalars from Params. Each invocation loads its packs before it stores the first.
+// Arithmetic on equally long arrays, the inputs `a` and `b`, with scalars from Params. An invocation loads four packs before it stores the
+// first of them.
 
-// `count`: packs.
-struct Params { count: u32, alpha: f32, beta: f32 }
+// `count`: packs; `each`: of an invocation.
+struct Params { count: u32, each: u32, alpha: f32, beta: f32 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(3) var<storage, read_write> y: array<StoredPack>;
@@ -22,60 +23,54 @@ fn affineAt(i: u32) -> StoredPack {
 @compute @workgroup_size(THREADS)
 fn linear(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  let i = span.first;
-  let step = span.step;
-  if (i + 3u * step >= params.count) {
-    for (var j = i; j < params.count; j += step) { y[j] = linearAt(j); }
-    return;
+  var i = span.first;
+  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+    let first = linearAt(i);
+    let second = linearAt(i + THREADS);
+    let third = linearAt(i + 2u * THREADS);
+    let fourth = linearAt(i + 3u * THREADS);
+    y[i] = first;
+    y[i + THREADS] = second;
+    y[i + 2u * THREADS] = third;
+    y[i + 3u * THREADS] = fourth;
   }
-  let first = linearAt(i);
-  let second = linearAt(i + step);
-  let third = linearAt(i + 2u * step);
-  let fourth = linearAt(i + 3u * step);
-  y[i] = first;
-  y[i + step] = second;
-  y[i + 2u * step] = third;
-  y[i + 3u * step] = fourth;
+  for (; i < span.end; i += THREADS) { y[i] = linearAt(i); }
 }
 
 // y = a b
 @compute @workgroup_size(THREADS)
 fn multiply(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  let i = span.first;
-  let step = span.step;
-  if (i + 3u * step >= params.count) {
-    for (var j = i; j < params.count; j += step) { y[j] = productAt(j); }
-    return;
+  var i = span.first;
+  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+    let first = productAt(i);
+    let second = productAt(i + THREADS);
+    let third = productAt(i + 2u * THREADS);
+    let fourth = productAt(i + 3u * THREADS);
+    y[i] = first;
+    y[i + THREADS] = second;
+    y[i + 2u * THREADS] = third;
+    y[i + 3u * THREADS] = fourth;
   }
-  let first = productAt(i);
-  let second = productAt(i + step);
-  let third = productAt(i + 2u * step);
-  let fourth = productAt(i + 3u * step);
-  y[i] = first;
-  y[i + step] = second;
-  y[i + 2u * step] = third;
-  y[i + 3u * step] = fourth;
+  for (; i < span.end; i += THREADS) { y[i] = productAt(i); }
 }
 
 // y = alpha a + beta
 @compute @workgroup_size(THREADS)
 fn affine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  let i = span.first;
-  let step = span.step;
-  if (i + 3u * step >= params.count) {
-    for (var j = i; j < params.count; j += step) { y[j] = affineAt(j); }
-    return;
+  var i = span.first;
+  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+    let first = affineAt(i);
+    let second = affineAt(i + THREADS);
+    let third = affineAt(i + 2u * THREADS);
+    let fourth = affineAt(i + 3u * THREADS);
+    y[i] = first;
+    y[i + THREADS] = second;
+    y[i + 2u * THREADS] = third;
+    y[i + 3u * THREADS] = fourth;
   }
-  let first = affineAt(i);
-  let second = affineAt(i + step);
-  let third = affineAt(i + 2u * step);
-  let fourth = affineAt(i + 3u * step);
-  y[i] = first;
-  y[i + step] = second;
-  y[i + 2u * step] = third;
-  y[i + 3u * step] = fourth;
+  for (; i < span.end; i += THREADS) { y[i] = affineAt(i); }
 }
 
 // y = alpha
@@ -83,8 +78,5 @@ fn affine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
 fn fill(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
   let value = StoredPack(Pack(params.alpha));
-  for (var j = 0u; j < 4u; j++) {
-    let i = span.first + j * span.step;
-    if (i < params.count) { y[i] = value; }
-  }
+  for (var i = span.first; i < span.end; i += THREADS) { y[i] = value; }
 }

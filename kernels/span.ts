@@ -1,4 +1,4 @@
-/** Runs kernels over equally long arrays of any length, four packs of four elements an invocation. @module */
+/** Runs kernels over equally long arrays of any length, several packs of four elements an invocation. @module */
 
 import type { Gpu, RunOptions } from "./gpu.ts";
 import {
@@ -11,8 +11,12 @@ import {
 import { elementBytes, elementCount, type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 import span from "./span.wgsl" with { type: "text" };
 
-/** Packs of an invocation. */
-const SPAN = 4;
+/** Packs of an invocation, at least. */
+const LEAST_PACKS = 4;
+/** The same on a software adapter at most: a workgroup's start costs it time, and each of its cores best reads one stretch of memory. */
+const MOST_PACKS = 256;
+/** Workgroups that keep the cores of a software adapter busy. */
+const BUSY_WORKGROUPS = 64;
 /** A part of an array that starts at a multiple of this many elements is one that every adapter can bind. */
 const ALIGNED_ELEMENTS = 128;
 
@@ -20,7 +24,7 @@ const ALIGNED_ELEMENTS = 128;
 const TEXEL_PART_BYTES = 2 ** 22;
 
 /**
- * Defines a kernel over `Pack` whose invocations take the packs that `spanOf` gives, up to `params.count`.
+ * Defines a kernel over `Pack` whose invocations take the packs that `spanOf` gives, of `params.count` ones `params.each`.
  *
  * @param name Name of the kernel in labels, errors and profiles.
  * @param source Its WGSL.
@@ -39,12 +43,18 @@ export function defineSpanKernel(
 export interface SpanOptions {
   /** Equally long arrays by variable name, all f32 or all f16. */
   buffers: Readonly<Record<string, Slice>>;
-  /** Every field of `struct Params` but `count`. */
+  /** Every field of `struct Params` but `count` and `each`. */
   params?: RunOptions["params"];
   /** Values of `override` constants. */
   constants?: RunOptions["constants"];
-  /** Whether the packs of an invocation are neighbors. Default: on a software adapter. */
-  contiguous?: boolean | undefined;
+  /** Packs of an invocation. Default: by the adapter and the length. */
+  each?: number | undefined;
+}
+
+function packsEach(gpu: Gpu, packs: number): number {
+  if (!gpu.adapter.software) return LEAST_PACKS;
+  const each = 2 ** Math.floor(Math.log2(packs / gpu.threads / BUSY_WORKGROUPS));
+  return Math.min(MOST_PACKS, Math.max(LEAST_PACKS, each));
 }
 
 /**
@@ -61,7 +71,7 @@ export function runSpans(
   entryPoint: string,
   options: SpanOptions,
 ): void {
-  const { buffers, contiguous = gpu.adapter.software } = options;
+  const { buffers } = options;
   const [first] = Object.values(buffers);
   const count = elementCount(first!);
   const bytes = elementBytes(first!);
@@ -83,11 +93,12 @@ export function runSpans(
         const within = subslice(slice, bytes * part.start, bytes * part.count);
         bound[name] = sliceRows(within, range, packBytes);
       }
+      const each = options.each ?? packsEach(gpu, range.count);
       runPacked(gpu, kernel, width, entryPoint, {
         buffers: bound,
-        params: { ...options.params, count: range.count },
-        constants: { ...options.constants, CONTIGUOUS: contiguous ? 1 : 0 },
-        threads: Math.ceil(range.count / SPAN),
+        params: { ...options.params, count: range.count, each },
+        constants: { ...options.constants, THREADS: gpu.threads },
+        threads: Math.ceil(range.count / each / gpu.threads) * gpu.threads,
       });
     }
   }

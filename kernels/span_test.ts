@@ -5,51 +5,50 @@ import { defineSpanKernel, runSpans } from "./span.ts";
 
 const kernel = defineSpanKernel(
   "doubling",
-  `struct Params { count: u32 }
+  `struct Params { count: u32, each: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> x: array<StoredPack>;
 @group(0) @binding(2) var<storage, read_write> y: array<StoredPack>;
 @compute @workgroup_size(THREADS)
 fn run(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  for (var j = 0u; j < 4u; j++) {
-    let i = span.first + j * span.step;
-    if (i < params.count) { y[i] = StoredPack(2.0 * Pack(x[i])); }
-  }
+  for (var i = span.first; i < span.end; i += THREADS) { y[i] = StoredPack(2.0 * Pack(x[i])); }
 }`,
 );
 
 async function doubled(
   gpu: Gpu,
   values: Float32Array | Float16Array,
-  contiguous: boolean,
+  each: number | undefined,
 ): Promise<Float32Array | Float16Array> {
   const half = values instanceof Float16Array;
   const x = { ...gpu.acquire(values.byteLength), half };
   const y = { ...gpu.acquire(values.byteLength), half };
   gpu.upload(x, values);
-  runSpans(gpu, kernel, "run", { buffers: { x, y }, contiguous });
+  runSpans(gpu, kernel, "run", { buffers: { x, y }, each });
   const [bytes] = await gpu.read([y]);
   gpu.release(x);
   gpu.release(y);
   return half ? new Float16Array(bytes!) : new Float32Array(bytes!);
 }
 
-for (const contiguous of [true, false]) {
-  const order = contiguous ? "neighbors" : "distant packs";
-  gpuTest(`runSpans() reaches each element once, by ${order}`, async (gpu) => {
-    for (const count of [1, 3, 4, 127, 130, 515, 1024, 4100, 70_001]) {
-      const values = randomNumbers(count, `${count}`);
-      const expected = values.map((value) => 2 * value);
-      assertClose(await doubled(gpu, values, contiguous), expected, EXACT, `${count}`);
-      if (!gpu.features.has("shader-f16")) continue;
-      const halves = Float16Array.from(values);
-      assertClose(
-        await doubled(gpu, halves, contiguous),
-        halves.map((value) => 2 * value),
-        EXACT,
-        `${count} of f16`,
-      );
-    }
-  });
+for (const each of [undefined, 1, 4, 256]) {
+  gpuTest(
+    `runSpans() reaches each element once, packs of an invocation: ${each ?? "by length"}`,
+    async (gpu) => {
+      for (const count of [1, 3, 4, 127, 130, 515, 1024, 4100, 70_001]) {
+        const values = randomNumbers(count, `${count}`);
+        const expected = values.map((value) => 2 * value);
+        assertClose(await doubled(gpu, values, each), expected, EXACT, `${count}`);
+        if (!gpu.features.has("shader-f16")) continue;
+        const halves = Float16Array.from(values);
+        assertClose(
+          await doubled(gpu, halves, each),
+          halves.map((value) => 2 * value),
+          EXACT,
+          `${count} of f16`,
+        );
+      }
+    },
+  );
 }

@@ -46,8 +46,8 @@ const ACCESSES: readonly Access[] = [
   },
   {
     name: "load of vec4f, texture",
-    declaration: "var x: texture_2d<f32>;",
-    statement: (at, s) => `${s} += textureLoad(x, texelOf(${at}), 0);`,
+    declaration: "var x: Texels;",
+    statement: (at, s) => `${s} += texelAt(x, ${at});`,
     numbers: 4,
   },
   {

@@ -3,7 +3,8 @@
 import type { Gpu } from "../kernels/gpu.ts";
 import { defineKernel, type Kernel } from "../kernels/kernel.ts";
 import { subslice } from "../kernels/slice.ts";
-import { TEXEL_BYTES, TEXEL_ROW } from "../kernels/texel_pool.ts";
+import { TEXEL_BYTES } from "../kernels/texel_pool.ts";
+import texels from "../kernels/texels.wgsl" with { type: "text" };
 import { measureTime } from "./rate.ts";
 
 /** What is read in turn: together more than caches hold. */
@@ -45,24 +46,25 @@ fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32)
   );
 }
 
-/** Lanes lie side by side along a row of texels, each with its own run of them. */
+/** Texels of a workgroup. */
+const TEXEL_RUN = 2048;
+/** Each lane has its own run of texels. */
 const texelKernel = defineKernel(
   "read_texels",
-  `@group(0) @binding(0) var x: texture_2d<f32>;
+  `${texels}
+@group(0) @binding(0) var x: Texels;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @compute @workgroup_size(8)
 fn run(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
   var sum = vec4f();
-  for (var k = l * 256u; k < l * 256u + 256u; k += 16u) {
-    sum += ${
-    Array.from({ length: 16 }, (_, i) => `textureLoad(x, vec2u(k + ${i}u, w.x), 0)`).join(" + ")
-  };
+  let begin = w.x * ${TEXEL_RUN}u + l * ${TEXEL_RUN / 8}u;
+  for (var k = begin; k < begin + ${TEXEL_RUN / 8}u; k += 16u) {
+    sum += ${Array.from({ length: 16 }, (_, i) => `texelAt(x, k + ${i}u)`).join(" + ")};
   }
   if (sum.x + sum.y + sum.z + sum.w == 1.2345e30) { y[l] = 1.0; }
 }`,
 );
-/** Rows of the texture. */
-const TEXEL_ROWS = BUFFER_BYTES / TEXEL_BYTES / TEXEL_ROW;
+const TEXEL_WORKGROUPS = BUFFER_BYTES / TEXEL_BYTES / TEXEL_RUN;
 
 /** Uniform bindings of a dispatch, and bytes of each. */
 const WINDOWS = 8;
@@ -133,7 +135,10 @@ export async function measureReadBandwidth(
   });
   const textures = buffers.map((buffer) => gpu.copyToTexels(buffer));
   await measure((turn) =>
-    gpu.run(texelKernel, "run", { buffers: { x: textures[turn]!, y }, workgroups: [TEXEL_ROWS] })
+    gpu.run(texelKernel, "run", {
+      buffers: { x: textures[turn]!, y },
+      workgroups: [TEXEL_WORKGROUPS],
+    })
   );
   for (const slice of [...textures, ...buffers, y]) gpu.release(slice);
   return best;

@@ -56,8 +56,8 @@ const BUFFER: Source = {
   load: (at) => `x[${at}]`,
 };
 const TEXTURE: Source = {
-  declaration: "var x: texture_2d<f32>;",
-  load: (at) => `textureLoad(x, texelOf(${at}), 0)`,
+  declaration: "var x: Texels;",
+  load: (at) => `texelAt(x, ${at})`,
 };
 
 function kernelOf(name: string, form: Form, source: Source, body: string): Kernel {

@@ -6,6 +6,7 @@ import { GpuError, GpuMemoryError } from "./errors.ts";
 import { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { subslice } from "./slice.ts";
+import { TEXEL_ROW } from "./texel_pool.ts";
 import texelsText from "./texels.wgsl" with { type: "text" };
 
 /** Writes `value + index` to each of `count` elements. */
@@ -113,22 +114,22 @@ const texelReader = defineKernel(
   `${texelsText}
 struct Params { count: u32 }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var x: texture_2d<f32>;
+@group(0) @binding(1) var x: Texels;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4f>;
-@compute @workgroup_size(8) fn read(@builtin(global_invocation_id) id: vec3u) {
-  if (id.x < params.count) { y[id.x] = textureLoad(x, texelOf(id.x), 0); }
+@compute @workgroup_size(8) fn fetch(@builtin(global_invocation_id) id: vec3u) {
+  if (id.x < params.count) { y[id.x] = texelAt(x, id.x); }
 }`,
 );
 
 gpuTest("Gpu.copyToTexels() copies whole rows and a rest, and takes textures again", async () => {
   using gpu = await Gpu.open();
-  for (const count of [1, 2048, 2 * 2048 + 3, 2 * 2048 + 5]) {
+  for (const count of [1, TEXEL_ROW, 2 * TEXEL_ROW + 3, 2 * TEXEL_ROW + 5]) {
     const values = Float32Array.from({ length: 4 * count }, (_, i) => i + count);
     const x = gpu.acquire(values.byteLength + 16);
     gpu.upload(x, new Float32Array([...new Array(4).fill(NaN), ...values]));
     const y = gpu.acquire(values.byteLength);
     const copy = gpu.copyToTexels(subslice(x, 16, values.byteLength));
-    gpu.run(texelReader, "read", {
+    gpu.run(texelReader, "fetch", {
       buffers: { x: copy, y },
       params: { count },
       workgroups: [Math.ceil(count / 8)],

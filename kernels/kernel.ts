@@ -139,7 +139,7 @@ function readKernel(name: string, source: string, half: Kernel | undefined): Ker
   }
   for (
     const match of text.matchAll(
-      /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*texture_2d<f32>/g,
+      /@group\(0\)\s*@binding\((\d+)\)\s*var\s+(\w+)\s*:\s*Texels\b/g,
     )
   ) {
     bindings.set(match[2]!, {

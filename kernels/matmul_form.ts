@@ -121,7 +121,7 @@ export function vectorAccumulators(tile: Tile): boolean {
  */
 export function loaded(form: ProductForm, operand: "a" | "b", index: string): string {
   if (operand === "a" ? form.aTexels : form.bTexels) {
-    return `textureLoad(${operand}, texelOf(${index}), 0)`;
+    return `texelAt(${operand}, ${index})`;
   }
   const [vector, half] = operand === "a" ? [form.aVector, form.aHalf] : [form.bVector, form.bHalf];
   const value = `${operand}[${index}]`;

@@ -35,7 +35,7 @@ export function productSource(tile: Tile, form: ProductForm, addressing: Address
   const product = array(form.cVector, form.cHalf);
   const operand = (name: "a" | "b"): string =>
     form[`${name}Texels`]
-      ? ` ${name}: texture_2d<f32>`
+      ? ` ${name}: Texels`
       : `<storage, read> ${name}: ${array(form[`${name}Vector`], form[`${name}Half`])}`;
   return `${
     form.aHalf || form.bHalf || form.cHalf ? "enable f16;\n" : ""

@@ -56,8 +56,8 @@ export function definePackedKernel(
 fn ${input}At(i: u32) -> Pack { return Pack(${input}[i]); }`
   );
   const inTextures = Object.entries(inputs).map(([input, { binding }]) =>
-    `@group(0) @binding(${binding}) var ${input}: texture_2d<f32>;
-fn ${input}At(i: u32) -> Pack { return textureLoad(${input}, texelOf(i), 0); }`
+    `@group(0) @binding(${binding}) var ${input}: Texels;
+fn ${input}At(i: u32) -> Pack { return texelAt(${input}, i); }`
   );
   const texels = inTextures.length > 0;
   return {

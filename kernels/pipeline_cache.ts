@@ -103,8 +103,8 @@ export class PipelineCache {
       );
     }
     device.pushErrorScope("validation");
-    const layoutKey = entries.map(({ binding, buffer, texture }) =>
-      `${binding}${texture?.sampleType ?? buffer!.type}`
+    const layoutKey = entries.map(({ binding, buffer, storageTexture }) =>
+      `${binding}${storageTexture?.format ?? buffer!.type}`
     ).join();
     let layout = this.#layouts.get(layoutKey);
     if (!layout) this.#layouts.set(layoutKey, layout = device.createBindGroupLayout({ entries }));
@@ -226,7 +226,7 @@ function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLa
     const found = kernel.bindings.get(name) ??
       refuse(`buffers among ${[...kernel.bindings.keys()].join(", ")}`, name);
     if (found.texels) {
-      return { binding: found.binding, visibility, texture: { sampleType: "unfilterable-float" } };
+      return { binding: found.binding, visibility, storageTexture: TEXEL_LAYOUT };
     }
     const type = found.uniform ? "uniform" : found.writable ? "storage" : "read-only-storage";
     return { binding: found.binding, visibility, buffer: { type } };
@@ -237,6 +237,9 @@ function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLa
   }
   return entries;
 }
+
+/** `Texels` of texels.wgsl. */
+const TEXEL_LAYOUT = { access: "read-only", format: "rgba32float" } as const;
 
 /** A device allows one use of a buffer in a dispatch, whichever ranges are bound. */
 function assertNoAlias(

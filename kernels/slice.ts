@@ -14,7 +14,7 @@ export interface Slice {
   readonly half?: boolean;
   /**
    * Where the elements are, too, if they are in a texture: an array of vectors (see `Gpu.copyToTexels`). Only bindings of type
-   * `texture_2d` take it.
+   * `Texels` take it.
    */
   readonly texture?: GPUTexture;
 }

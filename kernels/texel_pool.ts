@@ -4,7 +4,12 @@ import type { BufferPool } from "./pool.ts";
 import type { BindingLimits, Slice } from "./slice.ts";
 
 /** Texels of a row, as in texels.wgsl: vector i of an array is texel (i % TEXEL_ROW, i / TEXEL_ROW). */
-export const TEXEL_ROW = 2048;
+export const TEXEL_ROW = 512;
+/**
+ * Unused texels behind each row, a line of a cache: rows of a matrix are often a power of two apart, and would otherwise all be kept in
+ * the same few places of a cache.
+ */
+const PADDING = 4;
 /** Bytes of a texel: four f32. */
 export const TEXEL_BYTES = 16;
 
@@ -72,12 +77,12 @@ export class TexelPool {
     let texture = this.#free.get(rows)?.pop();
     if (texture) this.#bytes.count(bytesOf(texture), -bytesOf(texture));
     else {
-      this.#bytes.count(rows * TEXEL_ROW * TEXEL_BYTES);
+      this.#bytes.count(rows * (TEXEL_ROW + PADDING) * TEXEL_BYTES);
       texture = this.#device.createTexture({
         label: "an array of vectors",
-        size: [TEXEL_ROW, rows],
+        size: [TEXEL_ROW + PADDING, rows],
         format: "rgba32float",
-        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.TEXTURE_BINDING,
+        usage: GPUTextureUsage.COPY_DST | GPUTextureUsage.STORAGE_BINDING,
       });
     }
     this.#live.add(texture);

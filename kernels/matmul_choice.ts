@@ -98,22 +98,24 @@ function alongColumns(rows: number, columns: number): Tile {
 }
 
 const LARGE_SUBGROUP_TILES = [
+  alongRows(8, 32),
+  alongRows(8, 16),
   alongColumns(32, 8),
   alongColumns(32, 4),
   alongColumns(16, 8),
-  alongRows(8, 16),
 ];
 
 /**
  * A software adapter pays for loads lane by lane, whatever their addresses are. What is the same for all lanes is therefore loaded once
  * and dealt out, and the other operand lies along the lanes: the longer side of the product, where it is long enough for all of them.
+ * Where both are, it is A: lanes that store to rows of their own wait less for memory, as they have more of it on the way.
  */
 function subgroupTile({ rows, columns }: ProductShape): Tile {
   if (rows <= 8) return alongColumns(rows <= 4 ? rows : 8, rows <= 4 ? 4 : 8);
   if (columns <= 4) return alongRows(8, columns);
   if (columns <= 16) return alongRows(8, columns <= 8 ? 8 : 16);
   if (rows <= 16) return alongColumns(16, 8);
-  return alongColumns(32, 4);
+  return alongRows(4, 32);
 }
 
 /** Without subgroups the best lane owns 16×16 numbers; lanes must not idle, so few columns or few rows bend the grid of lanes. */

@@ -6,7 +6,7 @@ import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { matmulAddressing } from "./matmul_addressing.ts";
 import type { ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
-import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
+import { bandColumns, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { inTexels } from "./matmul_texels.ts";
 import { beginsVector, fits, type Window, windowOf } from "./matmul_window.ts";
 import { elementBytes, type Slice } from "./slice.ts";
@@ -271,6 +271,17 @@ function launchWhole(
     params[`${name}Step`] = matrix.axes[2].stride;
   }
   const operations = 2 * params.m! * params.n! * params.depth! * workgroups[2];
+  const [columns, depth] = [params.n!, params.depth!];
+  const single = gpu.adapter.software && workgroups[1] > 1 && workgroups[2] === 1 && !bias;
+  const band = single ? bandColumns(columns, depth, tile) : columns;
+  if (band < columns) {
+    // Bands are a batch whose products share A.
+    params.n = band;
+    params.aOuter = 0;
+    for (const [name, { axes }] of [["b", b], ["c", c]] as const) {
+      params[`${name}Outer`] = band * axes.find(({ axis }) => axis === "columns")!.stride;
+    }
+  }
   const operands = { a: windows[0].slice, b: windows[1].slice };
   const { form, copies, ...copied } = inTexels(gpu, operands, { ...product, operations });
   const buffers: Record<string, Slice> = { ...copied, c: windows[2].slice };
@@ -288,7 +299,9 @@ function launchWhole(
   gpu.run(productKernel(tile, form, matmulAddressing(form)), "matmul", {
     buffers,
     params,
-    workgroups,
+    workgroups: band < columns
+      ? [band / tileColumns(tile), workgroups[1], columns / band]
+      : workgroups,
     work: { operations },
   });
   for (const copy of copies) gpu.release(copy);

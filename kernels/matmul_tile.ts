@@ -86,3 +86,21 @@ export function shareCount(
     Math.max(1, length / LONGEST_SUM, Math.min(busy / workgroups, length / SHORTEST_SUM)),
   );
 }
+
+/** A core's second cache keeps so many bytes of B while other things pass through it. */
+const BAND_BYTES = 2 ** 18;
+
+/**
+ * Chooses how many columns of a product a software adapter computes for all rows before it goes on: B is loaded again for each row of
+ * tiles, which takes a quarter longer where it comes from memory and not from a core's own cache.
+ *
+ * @param columns Columns of the product.
+ * @param length Length of the sums.
+ * @param tile What a workgroup owns.
+ * @returns All columns, or a part of them that is a multiple of the tile's and divides them.
+ */
+export function bandColumns(columns: number, length: number, tile: Tile): number {
+  let band = columns;
+  while (band % (2 * tileColumns(tile)) === 0 && 4 * length * band > BAND_BYTES) band /= 2;
+  return band;
+}

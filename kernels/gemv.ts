@@ -5,16 +5,27 @@ import source from "./gemv.wgsl" with { type: "text" };
 import { GEMV_LANES, type GemvForm, gemvKernel } from "./gemv_source.ts";
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
-import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import {
+  elementBytes,
+  type RowRange,
+  type Slice,
+  sliceRows,
+  splitRows,
+  subslice,
+} from "./slice.ts";
+import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("gemv", common, source);
+const kernel = defineKernel("gemv", common, special, source);
 
 /** More rows are better served by tiles, which keep weights for many rows. */
 export const MOST_GEMV_ROWS = 8;
 /** Rows of one dispatch. */
 const ROWS_EACH = 4;
-/** Most numbers of a row that a lane keeps: more make longer texts, fewer more sums to be added up. */
-const MOST_KEPT = 64;
+/**
+ * Most bytes of a row of weights that a lane multiplies, and so keeps the inputs of: more make longer texts, which `windows` repeat for
+ * each window; fewer read rows in parts, of which processors fetch less ahead: half the rate for parts of 2 KiB.
+ */
+const MOST_KEPT_BYTES = { windows: 256, registers: 704 };
 /** Outputs that a workgroup of a software adapter walks over: x is loaded once for them. */
 const OUTPUTS_EACH = 128;
 /** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
@@ -26,8 +37,12 @@ export interface GemvOptions {
   x: Slice;
   /** (outputs, inputs), f32 or f16. */
   weight: Slice;
+  /** (outputs, inputs), of the type of `weight`: `y` is its product with x times `silu` of that of `weight` and x. */
+  pair?: Slice | undefined;
   /** (outputs), f32. */
   bias?: Slice | undefined;
+  /** What the product is multiplied by before something is added to it; both (rows, outputs), f32. */
+  gated?: Record<"gate" | "residual", Slice> | undefined;
   /** (rows, outputs), f32: result. */
   y: Slice;
   /** Rows. */
@@ -39,7 +54,7 @@ export interface GemvOptions {
   /**
    * `windows` and `registers`: lanes keep the rows in registers and leave a sum each, without workgroup memory (software adapters), and
    * weights are bound as many uniform buffers or as one storage buffer; `workgroup`: the lanes of a workgroup add up one output (GPUs).
-   * Default: by adapter, and `windows` where the weights can be bound so.
+   * Default: by adapter; `windows` where loads from storage buffers are slow and the weights can be bound so.
    */
   variant?: "windows" | "registers" | "workgroup";
 }
@@ -52,34 +67,33 @@ export interface GemvOptions {
  * @returns Whether rows are few and f32, and inputs divide evenly among lanes.
  */
 export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
-  const { x, weight, bias, y, rows, inputs, outputs } = options;
+  const { x, weight, bias, gated, y, rows, inputs, outputs } = options;
+  const others = [x, y, ...bias ? [bias] : [], ...gated ? [gated.gate, gated.residual] : []];
   const vectors = variantFor(gpu, options) === "workgroup"
     ? 4
     : GEMV_LANES * 16 / elementBytes(weight);
   return rows >= 1 && rows <= MOST_GEMV_ROWS && outputs >= 1 && inputs % vectors === 0 &&
-    !x.half && !y.half && !bias?.half &&
-    Math.max(x.bytes, y.bytes, bias?.bytes ?? 0) <= gpu.maxBindingBytes &&
-    [x, y, ...bias ? [bias] : []].every(({ offsetBytes }) =>
-      offsetBytes % gpu.offsetAlignment === 0
+    others.every(({ half, bytes, offsetBytes }) =>
+      !half && bytes <= gpu.maxBindingBytes && offsetBytes % gpu.offsetAlignment === 0
     );
 }
 
 /**
- * `y = x weight^T + bias` for few rows.
+ * `y = x weight^T + bias` for few rows, or `silu(x weight^T) (x pair^T)`; then `residual + gate y`.
  *
  * @param gpu The device.
  * @param options Operands and sizes for which {@linkcode servesGemv} holds.
  * @throws {GpuMemoryError} If not even a few outputs' weights can be bound.
  */
 export function gemv(gpu: Gpu, options: GemvOptions): void {
-  const { weight, rows, inputs, outputs } = options;
+  const { weight, pair, rows, inputs, outputs } = options;
   const variant = variantFor(gpu, options);
   const launch = { windows: inWindows, registers: inRegisters, workgroup: inWorkgroups }[variant];
   for (let first = 0; first < rows; first += ROWS_EACH) {
     const count = Math.min(ROWS_EACH, rows - first);
     const rowBytes = [
       ...variant === "windows" ? [] : [elementBytes(weight) * inputs],
-      4 * sumsOfRows(count) * inputs / laneLength(options),
+      4 * (pair ? 2 : 1) * sumsOfRows(count) * inputs / laneLength(variant, options),
     ];
     const ranges = splitRows(gpu, outputs, { rowBytes, operation: "gemv.multiply" });
     for (const range of ranges) launch(gpu, options, { rows: { start: first, count }, range });
@@ -88,11 +102,13 @@ export function gemv(gpu: Gpu, options: GemvOptions): void {
 
 function variantFor(
   gpu: Gpu,
-  { variant, weight, inputs }: GemvOptions,
+  { variant, weight, pair = weight, inputs }: GemvOptions,
 ): NonNullable<GemvOptions["variant"]> {
   if (variant) return variant;
   if (!gpu.adapter.software) return "workgroup";
-  return fitsWindows(gpu, weight, inputs) ? "windows" : "registers";
+  const windows = !gpu.hasMaskedVectors &&
+    [weight, pair].every((bound) => fitsWindows(gpu, bound, inputs));
+  return windows ? "windows" : "registers";
 }
 
 /** Bytes of the largest uniform binding. */
@@ -114,10 +130,14 @@ function sumsOfRows(rows: number): 1 | 2 | 4 {
 }
 
 /** Inputs of a lane: the most that divide the inputs evenly, in whole loads; whatever the rows, so that sums are the same. */
-function laneLength({ inputs, weight }: GemvOptions): number {
+function laneLength(
+  variant: NonNullable<GemvOptions["variant"]>,
+  { inputs, weight }: GemvOptions,
+): number {
+  if (variant === "workgroup") return inputs;
   const unit = 16 / elementBytes(weight);
   const units = inputs / GEMV_LANES / unit;
-  let length = Math.min(units, MOST_KEPT / unit);
+  let length = Math.min(units, MOST_KEPT_BYTES[variant] / 16);
   while (units % length !== 0) length--;
   return length * unit;
 }
@@ -130,10 +150,11 @@ interface GemvPart {
   range: RowRange;
 }
 
-function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): void {
-  const { weight, inputs } = options;
-  const bound = sliceRows(weight, range, elementBytes(weight) * inputs);
-  withSums(gpu, options, { rows, range }, (form, { buffers, params, slices }) => {
+function inRegisters(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
+  const { inputs } = options;
+  const { range } = part;
+  withSums(gpu, "registers", options, part, (form, weight, { buffers, params, slices }) => {
+    const bound = sliceRows(weight, range, elementBytes(weight) * inputs);
     gpu.run(gemvKernel(form), "multiply", {
       // The kernel reads 16-bit weights as words of two.
       buffers: { ...buffers, weight: { ...bound, half: false } },
@@ -144,16 +165,17 @@ function inRegisters(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart):
 }
 
 /**
- * A software adapter gathers from uniform buffers with one instruction for all lanes, and from storage buffers lane by lane. Uniform
+ * Most software adapters gather from uniform buffers with one instruction for all lanes, and from storage buffers lane by lane. Uniform
  * bindings are small, so a dispatch has many of them.
  */
-function inWindows(gpu: Gpu, options: GemvOptions, { rows, range }: GemvPart): void {
-  const { weight, inputs } = options;
-  const rowBytes = elementBytes(weight) * inputs;
+function inWindows(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
+  const { inputs } = options;
+  const { range } = part;
+  const rowBytes = elementBytes(options.weight) * inputs;
   const outputs = Math.min(Math.floor(windowBytes(gpu) / rowBytes), range.count);
   const total = Math.ceil(range.count / outputs);
   const count = Math.min(total, MOST_WINDOWS, gpu.limits.maxUniformBuffersPerShaderStage - 1);
-  withSums(gpu, options, { rows, range }, (form, { buffers, params, slices }) => {
+  withSums(gpu, "windows", options, part, (form, weight, { buffers, params, slices }) => {
     const kernel = gemvKernel({ ...form, windows: { count, outputs, inputs } });
     for (let first = 0; first < total; first += count) {
       const windows = Array.from({ length: count }, (_, w): [string, Slice] => {
@@ -178,62 +200,79 @@ interface LaneSums {
   slices: number;
 }
 
-/** Lets `multiply` leave the sums of lanes, and adds them up. */
+/** Lets `multiply` leave the sums of lanes, for each array of weights, and adds them up. */
 function withSums(
   gpu: Gpu,
+  variant: "windows" | "registers",
   options: GemvOptions,
   { rows, range }: GemvPart,
-  multiply: (form: GemvForm, sums: LaneSums) => void,
+  multiply: (form: GemvForm, weight: Slice, sums: LaneSums) => void,
 ): void {
-  const { x, weight, inputs } = options;
+  const { x, weight, pair, inputs } = options;
   const count = sumsOfRows(rows.count);
-  const length = laneLength(options);
+  const length = laneLength(variant, options);
   const slices = inputs / length / GEMV_LANES;
   const shares = slices * GEMV_LANES;
-  const sums = gpu.acquire(4 * count * shares * range.count, "partial sums of a product");
-  multiply({ rows: count, length, half: weight.half ?? false }, {
-    buffers: { x, sums },
-    params: {
-      first_row: rows.start,
-      last_row: rows.start + rows.count - 1,
-      inputs,
-      outputs: range.count,
+  const weights = pair ? [weight, pair] : [weight];
+  const sumBytes = 4 * count * shares * range.count;
+  const alignment = Math.max(16, gpu.offsetAlignment);
+  const pairFirst = Math.ceil(sumBytes / alignment) * alignment;
+  const sums = gpu.acquire(
+    pairFirst * (weights.length - 1) + sumBytes,
+    "partial sums of a product",
+  );
+  for (const [i, each] of weights.entries()) {
+    multiply({ rows: count, length, half: each.half ?? false }, each, {
+      buffers: { x, sums: subslice(sums, i * pairFirst, sumBytes) },
+      params: {
+        first_row: rows.start,
+        last_row: rows.start + rows.count - 1,
+        inputs,
+        outputs: range.count,
+        slices,
+      },
       slices,
-    },
-    slices,
-  });
-  finish(gpu, "add", options, { rows, range, operand: { sums }, shares });
+    });
+  }
+  finish(gpu, "add", options, { rows, range, operand: { sums }, shares, pairFirst });
   gpu.release(sums);
 }
 
 function inWorkgroups(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
-  const rowBytes = elementBytes(options.weight) * options.inputs;
-  const weight = sliceRows(options.weight, part.range, rowBytes);
-  finish(gpu, "multiply", options, { ...part, operand: { weight, x: options.x }, shares: 0 });
+  const { x, weight, pair = weight, inputs } = options;
+  const bound = (slice: Slice): Slice => sliceRows(slice, part.range, elementBytes(slice) * inputs);
+  const operand = { weight: bound(weight), pair_weight: bound(pair), x };
+  finish(gpu, "multiply", options, { ...part, operand, shares: 0, pairFirst: 0 });
 }
 
 /** Runs what writes the result. */
 function finish(
   gpu: Gpu,
   entryPoint: "multiply" | "add",
-  { x, y, bias, inputs, outputs }: GemvOptions,
-  part: GemvPart & { operand: Record<string, Slice>; shares: number },
+  { x, y, pair, bias = x, gated = { gate: x, residual: x }, ...options }: GemvOptions,
+  part: GemvPart & { operand: Record<string, Slice>; shares: number; pairFirst: number },
 ): void {
-  const { rows, range, operand, shares } = part;
+  const { rows, range, operand, shares, pairFirst } = part;
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
   const lines = Math.ceil(range.count / limit);
   gpu.run(kernel, entryPoint, {
-    buffers: { ...operand, bias: bias ?? x, y },
+    buffers: { ...operand, bias, ...gated, y },
     params: {
       first_row: rows.start,
-      packs: inputs / 4,
+      packs: options.inputs / 4,
       first_output: range.start,
       outputs: range.count,
-      all_outputs: outputs,
+      all_outputs: options.outputs,
       shares,
-      biased: bias ? 1 : 0,
+      pair_sums: pairFirst / 16,
     },
-    constants: { ROWS: rows.count, ...entryPoint === "multiply" ? { THREADS: 64 } : {} },
+    constants: {
+      ROWS: rows.count,
+      PAIRED: pair ? 1 : 0,
+      BIASED: bias !== x ? 1 : 0,
+      GATED: gated.gate !== x ? 1 : 0,
+      ...entryPoint === "multiply" ? { THREADS: 64 } : {},
+    },
     ...entryPoint === "multiply"
       ? { workgroups: [Math.ceil(range.count / lines), lines] }
       : { threads: range.count },

@@ -27,33 +27,58 @@ const VARIANTS = ["windows", "registers", "workgroup"] as const;
 interface Data {
   x: Float32Array;
   weight: Float32Array;
+  pair: Float32Array;
   bias: Float32Array;
+  gate: Float32Array;
+  residual: Float32Array;
+}
+
+/** What a product does beside multiplying. */
+interface Additions {
+  biased?: boolean;
+  paired?: boolean;
+  gated?: boolean;
 }
 
 function dataOf({ rows, inputs, outputs }: Sizes): Data {
-  return {
-    x: randomNumbers(rows * inputs, "x"),
-    // Rounded to f16, so that both types hold the same numbers; and some that an f16 holds without its leading bit.
-    weight: Float32Array.from(
+  // Rounded to f16, so that both types hold the same numbers; and some that an f16 holds without its leading bit.
+  const weights = (name: string): Float32Array =>
+    Float32Array.from(
       Float16Array.from(
-        randomNumbers(outputs * inputs, "weight"),
+        randomNumbers(outputs * inputs, name),
         (value, i) => i % 11 === 0 ? value * 2 ** -20 : value / Math.sqrt(inputs),
       ),
-    ),
+    );
+  return {
+    x: randomNumbers(rows * inputs, "x"),
+    weight: weights("weight"),
+    pair: weights("pair"),
     bias: randomNumbers(outputs, "bias"),
+    gate: randomNumbers(rows * outputs, "gate"),
+    residual: randomNumbers(rows * outputs, "residual"),
   };
 }
 
-function reference({ rows, inputs, outputs }: Sizes, data: Data, biased: boolean): Float64Array {
+function reference(
+  { rows, inputs, outputs }: Sizes,
+  data: Data,
+  { biased, paired, gated }: Additions,
+): Float64Array {
+  const dot = (weight: Float32Array, row: number, output: number): number => {
+    let sum = 0;
+    for (let k = 0; k < inputs; k++) {
+      sum += data.x[row * inputs + k]! * weight[output * inputs + k]!;
+    }
+    return sum;
+  };
   const y = new Float64Array(rows * outputs);
   for (let at = 0; at < y.length; at++) {
     const row = Math.floor(at / outputs);
     const output = at % outputs;
-    let sum = biased ? data.bias[output]! : 0;
-    for (let k = 0; k < inputs; k++) {
-      sum += data.x[row * inputs + k]! * data.weight[output * inputs + k]!;
-    }
-    y[at] = sum;
+    let value = dot(data.weight, row, output);
+    if (paired) value *= dot(data.pair, row, output) / (1 + Math.exp(-value));
+    if (biased) value += data.bias[output]!;
+    y[at] = gated ? data.residual[at]! + data.gate[at]! * value : value;
   }
   return y;
 }
@@ -62,20 +87,24 @@ async function product(
   gpu: Gpu,
   sizes: Sizes,
   data: Data,
-  options: Pick<GemvOptions, "variant"> & { half: boolean; biased: boolean },
+  options: Pick<GemvOptions, "variant"> & { half: boolean } & Additions,
 ): Promise<Float32Array> {
+  const { half, biased, paired, gated, variant } = options;
   const upload = (values: Float32Array | Float16Array): Slice => {
     const slice = gpu.acquire(values.byteLength);
     gpu.upload(slice, values);
     return slice;
   };
-  const { half, biased, variant } = options;
-  const x = upload(data.x);
-  const weight: Slice = {
-    ...upload(half ? Float16Array.from(data.weight) : data.weight),
+  const uploadWeights = (values: Float32Array): Slice => ({
+    ...upload(half ? Float16Array.from(values) : values),
     half,
-  };
+  });
+  const x = upload(data.x);
+  const weight = uploadWeights(data.weight);
+  const pair = uploadWeights(data.pair);
   const bias = upload(data.bias);
+  const gate = upload(data.gate);
+  const residual = upload(data.residual);
   const y = upload(new Float32Array(sizes.rows * sizes.outputs).fill(NaN));
   const operands = {
     ...sizes,
@@ -83,12 +112,14 @@ async function product(
     weight,
     y,
     ...biased ? { bias } : {},
+    ...paired ? { pair } : {},
+    ...gated ? { gated: { gate, residual } } : {},
     ...variant ? { variant } : {},
   };
   assertEquals(servesGemv(gpu, operands), true);
   gemv(gpu, operands);
   const [bytes] = await gpu.read([y]);
-  for (const slice of [x, weight, bias, y]) gpu.release(slice);
+  for (const slice of [x, weight, pair, bias, gate, residual, y]) gpu.release(slice);
   return new Float32Array(bytes!);
 }
 
@@ -101,10 +132,10 @@ for (const variant of VARIANTS) {
         using limited = await Gpu.open({ maxBindingBytes: 2 ** 14 });
         for (const [i, sizes] of SIZES.entries()) {
           const data = dataOf(sizes);
-          const biased = i % 2 === 0;
-          const expected = reference(sizes, data, biased);
+          const additions = { biased: i % 2 === 0, paired: i % 3 === 1, gated: i % 4 > 1 };
+          const expected = reference(sizes, data, additions);
           const what = JSON.stringify(sizes);
-          const options = { variant, half, biased };
+          const options = { variant, half, ...additions };
           assertClose(await product(gpu, sizes, data, options), expected, REDUCTION, what);
           if (sizes.inputs > 1000) continue;
           const parts = await product(limited, sizes, data, options);
@@ -121,7 +152,7 @@ for (const variant of VARIANTS) {
     async (gpu) => {
       const sizes = { rows: 7, inputs: 1152, outputs: 3 };
       const data = dataOf(sizes);
-      const options = { variant, half: false, biased: true };
+      const options = { variant, half: false, biased: true, paired: true, gated: true };
       const together = await product(gpu, sizes, data, options);
       for (const rows of [1, 2, 3]) {
         const few = { ...data, x: data.x.slice(0, rows * sizes.inputs) };
@@ -144,9 +175,9 @@ gpuTest(
     data.x.fill(1);
     data.weight.set([65504, -65504, 2 ** -24, -(2 ** -24), 0, 1, -1, 6.1e-5]);
     data.weight.set([Infinity], 64);
-    const expected = reference(sizes, data, false);
+    const expected = reference(sizes, data, {});
     for (const variant of VARIANTS) {
-      const y = await product(gpu, sizes, data, { variant, half: true, biased: false });
+      const y = await product(gpu, sizes, data, { variant, half: true });
       assertEquals([y[1], y[4]], [Infinity, Infinity]);
       assertClose(
         [y[0]!, y[2]!, y[3]!],

@@ -132,6 +132,8 @@ export class Gpu implements Disposable {
   readonly maxBindingBytes: number;
   /** From which size on arrays are worth a copy into a texture. */
   readonly leastTexelBytes: TexelThresholds;
+  /** Whether it is a software adapter that loads from storage buffers about as fast as from uniform ones. */
+  readonly hasMaskedVectors: boolean;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
   /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
@@ -168,6 +170,7 @@ export class Gpu implements Disposable {
       options.maxBindingBytes ?? Infinity,
     );
     this.leastTexelBytes = options.leastTexelBytes;
+    this.hasMaskedVectors = adapter.software && hasMaskedVectors();
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {

@@ -1,77 +1,85 @@
-// One decoding step of attention: the new token's heads are turned and appended to a cache, which then is attended to. The cache alone
-// may be f16.
+// One decoding step of attention: the new token's heads are turned, its key and value appended to a cache, and the cache attended to. The
+// cache alone may be f16.
 
-// Packs are four elements; a head has `packs`, a fused row [query | key | value] has `row_packs`.
-struct Params {
-  images: u32, heads: u32, kv_heads: u32, packs: u32, room: u32, position: u32, keys: u32, scale: f32,
-}
+// Packs are four elements; a fused row is [query | key | value].
+struct Params { heads: u32, kv_heads: u32, room: u32, position: u32, scale: f32 }
+
+// Of a head.
+override PACKS: u32 = 16;
+// Keys whose scores are held at a time.
+const CHUNK = 256u;
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;               // (images, row_packs)
-@group(0) @binding(2) var<storage, read> table: array<vec4f>;             // (positions, packs): cosine, sine, cosine, sine
-@group(0) @binding(3) var<storage, read_write> query: array<vec4f>;       // (images, heads, packs)
-@group(0) @binding(4) var<storage, read_write> key: array<Stored4>;       // (images, room, kv_heads, packs)
-@group(0) @binding(5) var<storage, read_write> value: array<Stored4>;     // (images, room, kv_heads, packs)
-@group(0) @binding(1) var<storage, read> queries: array<vec4f>;           // (images, heads, packs)
-@group(0) @binding(2) var<storage, read> keys: array<Stored4>;            // as `key`
-@group(0) @binding(3) var<storage, read_write> scores: array<f32>;        // (images, heads, keys)
-@group(0) @binding(1) var<storage, read> probabilities: array<f32>;       // (images, heads, keys)
-@group(0) @binding(2) var<storage, read> values: array<Stored4>;          // as `value`
-@group(0) @binding(3) var<storage, read_write> mixed: array<vec4f>;       // (images, heads, packs)
+@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;           // (images, heads + 2 kv_heads, packs)
+@group(0) @binding(2) var<storage, read> table: array<vec4f>;         // (positions, packs): cosine, sine, cosine, sine
+@group(0) @binding(3) var<storage, read_write> key: array<Stored4>;   // (images, room, kv_heads, packs)
+@group(0) @binding(4) var<storage, read_write> value: array<Stored4>; // (images, room, kv_heads, packs)
+@group(0) @binding(5) var<storage, read_write> mixed: array<vec4f>;   // (images, heads, packs)
 
-@compute @workgroup_size(THREADS)
-fn append(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  let row_packs = (params.heads + 2u * params.kv_heads) * params.packs;
-  if (i >= params.images * row_packs) { return; }
-  let image = i / row_packs;
-  let column = i - image * row_packs;
-  let queries_end = params.heads * params.packs;
-  let keys_end = queries_end + params.kv_heads * params.packs;
-  let x = qkv[i];
-  let angle = table[params.position * params.packs + column % params.packs];
-  let turned = x * angle.xxzz + angle.yyww * vec4f(-x.y, x.x, -x.w, x.z);
-  let cached = (image * params.room + params.position) * params.kv_heads * params.packs;
-  if (column < queries_end) {
-    query[image * queries_end + column] = turned;
-  } else if (column < keys_end) {
-    key[cached + column - queries_end] = Stored4(turned);
-  } else {
-    value[cached + column - keys_end] = Stored4(x);
-  }
+var<workgroup> query: array<vec4f, PACKS>;
+var<workgroup> totals: array<vec4f, PACKS>;
+var<workgroup> scores: array<f32, CHUNK>;
+
+// A pack of the new token, turned by its position.
+fn turned(at: u32, pack: u32) -> vec4f {
+  let x = qkv[at + pack];
+  let angle = table[params.position * PACKS + pack];
+  return x * angle.xxzz + angle.yyww * vec4f(-x.y, x.x, -x.w, x.z);
 }
 
-// First pack of a token's key or value, for a query head.
-fn cachedAt(image: u32, head: u32, token: u32) -> u32 {
-  let kv_head = head * params.kv_heads / params.heads;
-  return ((image * params.room + token) * params.kv_heads + kv_head) * params.packs;
-}
-
+// A workgroup an image and key head, for all query heads that look at it. LANES are all of its invocations.
 @compute @workgroup_size(THREADS)
-fn score(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  let row = i / params.keys;
-  let image = row / params.heads;
-  if (image >= params.images) { return; }
-  let cached = cachedAt(image, row - image * params.heads, i - row * params.keys);
-  var sum = 0.0;
-  for (var pack = 0u; pack < params.packs; pack++) {
-    sum += dot(queries[row * params.packs + pack], vec4f(keys[cached + pack]));
+fn attend(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
+  let image = w.y;
+  let row = image * (params.heads + 2u * params.kv_heads);
+  let step = params.kv_heads * PACKS;
+  let cached = image * params.room * step + w.x * PACKS;
+  let newest = cached + params.position * step;
+  for (var pack = l; pack < PACKS; pack += THREADS) {
+    key[newest + pack] = Stored4(turned((row + params.heads + w.x) * PACKS, pack));
+    value[newest + pack] = Stored4(qkv[(row + params.heads + params.kv_heads + w.x) * PACKS + pack]);
   }
-  scores[i] = params.scale * sum;
-}
-
-@compute @workgroup_size(THREADS)
-fn mix_values(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  let row = i / params.packs;
-  let image = row / params.heads;
-  if (image >= params.images) { return; }
-  let first = cachedAt(image, row - image * params.heads, 0u) + i - row * params.packs;
-  let step = params.kv_heads * params.packs;
-  var sum = vec4f();
-  for (var token = 0u; token < params.keys; token++) {
-    sum += probabilities[row * params.keys + token] * vec4f(values[first + token * step]);
+  let group = params.heads / params.kv_heads;
+  for (var head = w.x * group; head < (w.x + 1u) * group; head++) {
+    for (var pack = l; pack < PACKS; pack += THREADS) {
+      query[pack] = params.scale * turned((row + head) * PACKS, pack);
+      totals[pack] = vec4f();
+    }
+    storageBarrier();
+    workgroupBarrier();
+    var maximum = -3.4e38;
+    var sum = 0.0;
+    for (var first = 0u; first <= params.position; first += CHUNK) {
+      let end = min(first + CHUNK, params.position + 1u);
+      var highest = maximum;
+      for (var token = first + l; token < end; token += THREADS) {
+        var score = 0.0;
+        for (var pack = 0u; pack < PACKS; pack++) { score += dot(query[pack], vec4f(key[cached + token * step + pack])); }
+        scores[token - first] = score;
+        highest = max(highest, score);
+      }
+      highest = rowMaximum(highest, l);
+      var part = 0.0;
+      for (var token = first + l; token < end; token += THREADS) {
+        let weight = preciseExp(scores[token - first] - highest);
+        scores[token - first] = weight;
+        part += weight;
+      }
+      // What was summed up so far is relative to the maximum so far.
+      let rescale = preciseExp(maximum - highest);
+      sum = sum * rescale + rowSum(vec4f(part), l).x;
+      maximum = highest;
+      for (var pack = l; pack < PACKS; pack += THREADS) {
+        var total = totals[pack] * rescale;
+        for (var token = first; token < end; token++) {
+          total += scores[token - first] * vec4f(value[cached + token * step + pack]);
+        }
+        totals[pack] = total;
+      }
+      workgroupBarrier();
+    }
+    for (var pack = l; pack < PACKS; pack += THREADS) {
+      mixed[(image * params.heads + head) * PACKS + pack] = totals[pack] / sum;
+    }
   }
-  mixed[i] = sum;
 }

@@ -1,7 +1,7 @@
 /** Keys and values of earlier tokens, so that a transformer can go on one token at a time. @module */
 
 import type { Gpu } from "../kernels/gpu.ts";
-import { appendToCache, attendToCache } from "../kernels/kv_cache.ts";
+import { attendWithCache } from "../kernels/kv_cache.ts";
 import {
   assertShape,
   type DataType,
@@ -96,21 +96,19 @@ export function cachedAttention(qkv: Tensor, options: CachedAttentionOptions): T
       }`,
     );
   }
-  const query = tape.alloc([batch, 1, heads * headDim]);
-  const mixed = tape.alloc(query.shape);
-  const operands = {
+  const mixed = tape.alloc([batch, 1, heads * headDim]);
+  attendWithCache(tape.gpu, {
     batch,
     heads,
     kvHeads,
     headDim,
     room,
     position,
-    query: query.storage,
+    qkv: qkv.storage,
+    table: table.storage,
     key: cache.key.storage,
     value: cache.value.storage,
-  };
-  appendToCache(tape.gpu, { ...operands, qkv: qkv.storage, table: table.storage });
-  attendToCache(tape.gpu, { ...operands, mixed: mixed.storage });
-  tape.release(query);
+    mixed: mixed.storage,
+  });
   return mixed;
 }

@@ -6,12 +6,12 @@ import { cast } from "../nn/cast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
 import { cachedAttention, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
+import { linearGated, linearSwiglu } from "../nn/linear_fused.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { splitHeads } from "../nn/rotary.ts";
 import { RmsNorm } from "../nn/row_norm.ts";
 import { split } from "../nn/shape.ts";
-import { swiglu } from "../nn/swiglu.ts";
 import { Tape } from "../nn/tape.ts";
 import { dims, type Operand, type Parameter, type Tensor } from "../nn/tensor.ts";
 import type { TransformerConfig } from "./transformer_options.ts";
@@ -35,6 +35,23 @@ export interface CachedContext extends BlockContext {
   cache: KvCache;
   /** Position of the new token. */
   position: number;
+}
+
+/** A residual connection around a part of a block. */
+interface Connection {
+  /** (batch, tokens, nEmbd): what the part's output is added to. */
+  base: Tensor;
+  /** (batch, nEmbd): gain of the output. */
+  gain: Tensor;
+  /** Share of the images whose output is left out. */
+  dropPath: number;
+}
+
+/** The last map of a part of a block, and the connection around it. */
+function connect(x: Tensor, map: Linear, connection: Connection, dropped: number): Tensor {
+  const { base, gain, dropPath: leftOut } = connection;
+  if (dropped === 0 && leftOut === 0) return linearGated(x, map, { residual: base, gate: gain });
+  return addGated(base, dropPath(dropout(map.forward(x), dropped), leftOut), gain);
 }
 
 /** A linear map without bias whose weight is drawn from N(0, 0.02²). */
@@ -113,9 +130,10 @@ export class TransformerAttention extends Module {
    *
    * @param x (batch, tokens, nEmbd).
    * @param context Positions, training, and earlier tokens where there is a cache.
+   * @param connection What the result is added to, and how.
    * @returns Same shape.
    */
-  forward(x: Tensor, context: BlockContext | CachedContext): Tensor {
+  forward(x: Tensor, context: BlockContext | CachedContext, connection: Connection): Tensor {
     const { nHead: heads, nKvHead: kvHeads, attnDropoutP, residDropoutP } = this.#config;
     const { batch, tokens, channels } = dims(x, "batch tokens channels", "attention");
     const qkv = this.wqkv.forward(x);
@@ -127,8 +145,8 @@ export class TransformerAttention extends Module {
       const rate = context.training ? attnDropoutP : 0;
       mixed = attention(query, key, value, { causal: true, dropout: rate });
     }
-    const y = this.wo.forward(reshape(mixed, [batch, tokens, channels]));
-    return dropout(y, context.training ? residDropoutP : 0);
+    const rows = reshape(mixed, [batch, tokens, channels]);
+    return connect(rows, this.wo, connection, context.training ? residDropoutP : 0);
   }
 }
 
@@ -160,13 +178,14 @@ export class FeedForward extends Module {
   /**
    * Maps each token by itself.
    *
-   * @param x (…, nEmbd).
+   * @param x (batch, tokens, nEmbd).
    * @param options Whether dropout is active.
+   * @param connection What the result is added to, and how.
    * @returns Same shape.
    */
-  forward(x: Tensor, options: { training: boolean }): Tensor {
-    const y = this.w2.forward(swiglu(this.w1.forward(x), this.w3.forward(x)));
-    return dropout(y, options.training ? this.#dropout : 0);
+  forward(x: Tensor, options: { training: boolean }, connection: Connection): Tensor {
+    const gated = linearSwiglu(x, { gate: this.w1.weight, weight: this.w3.weight });
+    return connect(gated, this.w2, connection, options.training ? this.#dropout : 0);
   }
 }
 
@@ -284,15 +303,15 @@ export class TransformerBlock extends Module {
   ): Tensor {
     const { gamma1, gamma2, scale1, scale2, shift1, shift2 } = modulation;
     const rate = context.training ? this.#dropPath : 0;
-    const attended = this.attention.forward(
+    const h = this.attention.forward(
       this.attentionNorm.modulated(x, { scale: scale1, shift: shift1 }),
       context,
+      { base: x, gain: gamma1, dropPath: rate },
     );
-    const h = addGated(x, dropPath(attended, rate), gamma1);
-    const fed = this.feedForward.forward(
+    return this.feedForward.forward(
       this.ffnNorm.modulated(h, { scale: scale2, shift: shift2 }),
       context,
+      { base: h, gain: gamma2, dropPath: rate },
     );
-    return addGated(h, dropPath(fed, rate), gamma2);
   }
 }

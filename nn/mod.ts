@@ -35,6 +35,7 @@ export * from "./group_norm.ts";
 export * from "./head_loss.ts";
 export * from "./kv_cache.ts";
 export * from "./linear.ts";
+export * from "./linear_fused.ts";
 export * from "./loss_scale.ts";
 export * from "./losses.ts";
 export * from "./math.ts";

@@ -1,28 +1,13 @@
 import { assertEquals } from "@std/assert";
 import pinned from "../tests/matmul_2x4.wgsl" with { type: "text" };
 import { matmulAddressing } from "./matmul_addressing.ts";
-import type { ProductForm } from "./matmul_form.ts";
 import { productSource } from "./matmul_source.ts";
 import { shareCount } from "./matmul_tile.ts";
+import { PLAIN_FORM } from "./product_texts.ts";
 
 Deno.test("productSource() writes the pinned text for a small tile", () => {
-  const form: ProductForm = {
-    aAlong: "inner",
-    bAlong: "columns",
-    aVector: true,
-    bVector: true,
-    cVector: true,
-    bias: true,
-    residual: false,
-    accumulate: false,
-    aTexels: false,
-    bTexels: false,
-    aHalf: false,
-    bHalf: false,
-    cHalf: false,
-  };
   const tile = { family: "register", lanesX: 2, lanesY: 4, rows: 2, columns: 4 } as const;
-  assertEquals(productSource(tile, form, matmulAddressing(form)), pinned);
+  assertEquals(productSource(tile, PLAIN_FORM, matmulAddressing(PLAIN_FORM)), pinned);
 });
 
 Deno.test("shareCount() divides only long sums that few workgroups compute, or very long ones", () => {

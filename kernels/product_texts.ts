@@ -16,7 +16,8 @@ const TILES: readonly Tile[] = [
   { family: "workgroup", lanesX: 8, lanesY: 8, rows: 4, columns: 4 },
   { family: "dot", lanesX: 8, lanesY: 2, rows: 1, columns: 4 },
 ];
-const FORM: ProductForm = {
+/** A product as most are: f32 in vectors, with a bias. */
+export const PLAIN_FORM: ProductForm = {
   aAlong: "inner",
   bAlong: "columns",
   aVector: true,
@@ -32,7 +33,7 @@ const FORM: ProductForm = {
   cHalf: false,
 };
 
-const TEXELS: ProductForm = { ...FORM, aTexels: true, bTexels: true };
+const TEXELS: ProductForm = { ...PLAIN_FORM, aTexels: true, bTexels: true };
 
 /**
  * Generates texts of each family and of each kind of product, to key measurements by.
@@ -40,12 +41,12 @@ const TEXELS: ProductForm = { ...FORM, aTexels: true, bTexels: true };
  * @returns The texts, joined.
  */
 export function productTexts(): string {
-  const gradient: ProductForm = { ...FORM, aAlong: "rows" };
-  const inputGradient: ProductForm = { ...FORM, bAlong: "inner" };
+  const gradient: ProductForm = { ...PLAIN_FORM, aAlong: "rows" };
+  const inputGradient: ProductForm = { ...PLAIN_FORM, bAlong: "inner" };
   return TILES.flatMap((tile) => [
-    productSource(tile, FORM, matmulAddressing(FORM)),
+    productSource(tile, PLAIN_FORM, matmulAddressing(PLAIN_FORM)),
     productSource(tile, TEXELS, matmulAddressing(TEXELS)),
-    productSource(tile, FORM, CONV2D_FORWARD),
+    productSource(tile, PLAIN_FORM, CONV2D_FORWARD),
     productSource(tile, inputGradient, CONV2D_INPUT_GRADIENT),
     productSource(tile, gradient, conv2dWeightGradientAddressing(gradient)),
   ]).join("\n");

@@ -28,6 +28,9 @@ const OPERATIONS_OF_A_BYTE = 8;
 /** Times of a dispatch that its time is the best of, if it is short; two if it is long. */
 const REPETITIONS = 4;
 const SHORT_MS = 20;
+/** Parts of a product, of which one is measured if it takes long enough. */
+const PARTS = 16;
+const LONG_MS = 20;
 /** What a dispatch costs besides its work, in milliseconds. */
 const DISPATCH_MS = 0.03;
 
@@ -63,13 +66,9 @@ export async function estimateTime(
   for (const group of groups) {
     if (spent > budgetMs) break;
     if (!isSteady(group.dispatch)) continue;
-    const times: number[] = [];
-    // The first may compile a shader.
-    do {
-      times.push(await measure(gpu, group.dispatch));
-      group.ms = Math.min(...times);
-      spent += group.ms;
-    } while (times.length < 2 || (group.ms < SHORT_MS && times.length < REPETITIONS));
+    const timed = await timeOf(gpu, group.dispatch);
+    group.ms = timed.ms;
+    spent += timed.spentMs;
   }
   gpu.trim();
   const measured = groups.filter(({ ms }) => ms !== undefined);
@@ -94,13 +93,51 @@ export async function estimateTime(
   };
 }
 
+/** Milliseconds of a dispatch, and of all measurements for it. */
+async function timeOf(gpu: Gpu, dispatch: Dispatch): Promise<{ ms: number; spentMs: number }> {
+  let spentMs = 0;
+  const best = async (wanted: Dispatch): Promise<number> => {
+    const times: number[] = [];
+    let ms: number;
+    // The first may compile a shader.
+    do {
+      times.push(await measure(gpu, wanted));
+      ms = Math.min(...times);
+      spentMs += times.at(-1)!;
+    } while (times.length < 2 || (ms < SHORT_MS && times.length < REPETITIONS));
+    return ms;
+  };
+  if (isProduct(dispatch) && hasOwnWork(dispatch)) {
+    const part = partOf(dispatch);
+    const partMs = await best(part.dispatch);
+    // So long a part keeps every core busy: the others take as long.
+    if (partMs >= LONG_MS) return { ms: partMs / part.share, spentMs };
+  }
+  return { ms: await best(dispatch), spentMs };
+}
+
+/** Whether each workgroup has work of its own, however many there are, so that a part of them does a part of the work. */
+function hasOwnWork({ kernel }: Dispatch): boolean {
+  return !kernel.source.includes("num_workgroups");
+}
+
+/** A product with a part of its workgroups, each of which does the same. */
+function partOf(dispatch: Dispatch): { dispatch: Dispatch; share: number } {
+  const [x = 1, y = 1, z = 1] = dispatch.workgroups;
+  const counts: [number, number, number] = [x, y, z];
+  const axis = counts.indexOf(Math.max(...counts));
+  const part = Math.ceil(counts[axis]! / PARTS);
+  const share = part / counts[axis]!;
+  counts[axis] = part;
+  return { dispatch: { ...dispatch, workgroups: counts }, share };
+}
+
 function isProduct({ work }: Dispatch): boolean {
   return work?.operations !== undefined;
 }
 
 function isSteady(dispatch: Dispatch): boolean {
-  const textures = Object.values(dispatch.buffers).some(({ texture }) => texture);
-  return (isProduct(dispatch) || STEADY.has(dispatch.kernel.name)) && !textures;
+  return isProduct(dispatch) || STEADY.has(dispatch.kernel.name);
 }
 
 function groupsOf(dispatches: readonly Dispatch[]): Group[] {
@@ -124,13 +161,16 @@ function groupsOf(dispatches: readonly Dispatch[]): Group[] {
 async function measure(gpu: Gpu, dispatch: Dispatch): Promise<number> {
   const { kernel, entryPoint, constants, params, workgroups, work } = dispatch;
   const buffers: Record<string, Slice> = {};
-  for (const [name, { bytes, half = false }] of Object.entries(dispatch.buffers)) {
-    buffers[name] = { ...gpu.acquire(bytes, "a calibration"), half };
-    gpu.clear(buffers[name]);
+  const acquired: Slice[] = [];
+  for (const [name, { bytes, half = false, texture }] of Object.entries(dispatch.buffers)) {
+    const buffer = { ...gpu.acquire(bytes, "a calibration"), half };
+    gpu.clear(buffer);
+    buffers[name] = texture ? gpu.copyToTexels(buffer) : buffer;
+    acquired.push(buffer, ...(texture ? [buffers[name]] : []));
   }
   gpu.startProfile();
   gpu.run(kernel, entryPoint, { buffers, constants, params, workgroups, ...(work && { work }) });
   const { dispatches } = await gpu.finishProfile();
-  for (const buffer of Object.values(buffers)) gpu.release(buffer);
+  for (const slice of acquired) gpu.release(slice);
   return dispatches.reduce((sum, { durationMs }) => sum + durationMs, 0);
 }

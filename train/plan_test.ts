@@ -1,6 +1,7 @@
 /** Tests of plans: they say what the real step takes, find batches and settings that fit, and estimate times. @module */
 
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Gpu } from "../kernels/gpu.ts";
 import { gpuTest } from "../tests/op_case.ts";
 import { TINY_TOKENIZER, TINY_TRANSFORMER } from "../tests/tiny_run.ts";
 import { estimateTime } from "./calibrate.ts";
@@ -138,4 +139,16 @@ gpuTest("estimateTime() measures what counts most", async (gpu) => {
   const { seconds, measuredShare } = await estimateTime(gpu, dispatches, { budgetMs: 2 });
   assert(seconds > 0 && Number.isFinite(seconds), `${seconds}`);
   assert(measuredShare > 0 && measuredShare <= 1, `${measuredShare}`);
+});
+
+gpuTest("estimateTime() measures products whose inputs are in textures", async (gpu) => {
+  if (!gpu.features.has("timestamp-query")) return;
+  using textured = await Gpu.open({ leastTexelBytes: 0 });
+  const { dispatches } = await planStep(textured, tokenizer(), 2);
+  const products = dispatches.filter(({ work, buffers }) =>
+    work?.operations !== undefined && Object.values(buffers).some(({ texture }) => texture)
+  );
+  assert(products.length > 0, "no product reads a texture");
+  const { measuredShare } = await estimateTime(textured, products.slice(0, 3));
+  assertEquals(measuredShare, 1);
 });

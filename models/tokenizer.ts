@@ -60,6 +60,8 @@ export interface TokenizerOutput extends Encoded, Quantized {
  * @see arXiv:2412.02692; SEED-Voken src/IBQ/models/ibqgan.py, `IBQ`.
  */
 export class Tokenizer extends Module {
+  /** Width and height in pixels of what one code stands for. */
+  readonly patchSize: number;
   /** Images to features. */
   readonly encoder: Encoder;
   /** Codes to images. */
@@ -86,6 +88,7 @@ export class Tokenizer extends Module {
     for (const channels of [ch, ...chMult.map((multiple) => ch * multiple)]) {
       assertGroups(channels, numGroups);
     }
+    this.patchSize = 2 ** (chMult.length - 1);
     this.encoder = this.register("encoder", new Encoder(context, ddconfig));
     this.decoder = this.register("decoder", new Decoder(context, ddconfig));
     const sizes = { ...options, codes, dimensions };

@@ -282,6 +282,11 @@ runTest(
       const size = pixels.length / classes.length;
       return classes.map((_, i) => pixels.slice(i * size, (i + 1) * size));
     };
+    // More than are decoded at once.
+    const many = Array.from({ length: 35 }, (_, i) => i);
+    const decodedInParts = await sample(many.map((i) => i % 2), many, 35);
+    assertEquals(decodedInParts.length, 35);
+    assertEquals(decodedInParts.slice(32), await sample([0, 1, 0], [32, 33, 34], 3));
     const classes = [0, 1, 1];
     const seeds = [5, 6, 2 ** 40];
     for (const guidance of [1, 2]) {

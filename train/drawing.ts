@@ -4,9 +4,11 @@ import type { Gpu } from "../kernels/gpu.ts";
 import { drawTokens, type GenerateOptions } from "../models/sampler.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
 import type { Transformer } from "../models/transformer.ts";
+import { split } from "../nn/shape.ts";
 import { Tape } from "../nn/tape.ts";
 import { writeFileAtomically } from "./files/atomic.ts";
 import { encodePng, type RgbImage } from "./image/codec.ts";
+import { imagesAtOnce } from "./images_at_once.ts";
 import { unitToSamples } from "./image/resize.ts";
 import { makeSheet, type SheetOptions, type SheetRow } from "./image/sheet.ts";
 
@@ -91,7 +93,8 @@ export async function sampleImages(
   const parts: DecodedImages[] = [];
   const batches = batchesOf({ classes, seeds }, batchSize);
   for await (const part of sampleBatches(models, batches, settings)) parts.push(part);
-  return joinImages(parts);
+  const pixels = join(parts.map((part) => part.pixels));
+  return { pixels, resolution: parts[0]?.resolution ?? 0 };
 }
 
 /** Records and submits everything up to the read of the pixels, which are on their way then. */
@@ -102,13 +105,18 @@ async function startImages(
   using tape = new Tape(gpu, { record: false });
   const tokens = await drawTokens(tape, transformer, options);
   const { gridSize } = transformer.config;
-  const grid = tape.view(tokens, [options.classes.length, gridSize, gridSize]);
-  const decoded = tokenizer.decodeIndices(grid);
-  const resolution = decoded.shape[1]!;
-  const images = decoded.read().then((pixels) => ({
-    pixels: new Float32Array(pixels.buffer as ArrayBuffer),
-    resolution,
-  }));
+  const resolution = gridSize * tokenizer.patchSize;
+  const count = options.classes.length;
+  const most = imagesAtOnce(resolution);
+  const sizes = Array.from(
+    { length: Math.ceil(count / most) },
+    (_, i) => Math.min(most, count - i * most),
+  );
+  const parts = split(tokens, sizes, { axis: 0 }).map((part) => {
+    const grid = tape.view(part, [part.shape[0]!, gridSize, gridSize]);
+    return tokenizer.decodeIndices(grid).read();
+  });
+  const images = Promise.all(parts).then((read) => ({ pixels: join(read), resolution }));
   // A failure is thrown where the images are awaited; until then the next batch may fail of the same.
   images.catch(() => {});
   return { images };
@@ -138,14 +146,14 @@ export async function reconstructImages(
   return { pixels: new Float32Array(pixels.buffer as ArrayBuffer), resolution, tokens };
 }
 
-function joinImages(parts: readonly DecodedImages[]): DecodedImages {
-  const pixels = new Float32Array(parts.reduce((sum, part) => sum + part.pixels.length, 0));
+function join(parts: readonly ArrayLike<number>[]): Float32Array<ArrayBuffer> {
+  const pixels = new Float32Array(parts.reduce((sum, { length }) => sum + length, 0));
   let offset = 0;
   for (const part of parts) {
-    pixels.set(part.pixels, offset);
-    offset += part.pixels.length;
+    pixels.set(part, offset);
+    offset += part.length;
   }
-  return { pixels, resolution: parts[0]?.resolution ?? 0 };
+  return pixels;
 }
 
 /**

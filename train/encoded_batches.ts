@@ -4,7 +4,8 @@ import type { Gpu } from "../kernels/gpu.ts";
 import type { Tokenizer } from "../models/tokenizer.ts";
 import type { Dataset } from "./data/dataset.ts";
 import { BatchLoader } from "./data/loader.ts";
-import { encodeImages, imagesAtOnce } from "./tokenize.ts";
+import { imagesAtOnce } from "./images_at_once.ts";
+import { encodeImages } from "./tokenize.ts";
 import type { TokenBatch, TrainingTokens } from "./tokens.ts";
 
 /**

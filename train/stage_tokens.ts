@@ -2,14 +2,14 @@
 
 import type { Gpu } from "../kernels/gpu.ts";
 import { batchSizeOf, type LoadedConfig, type TransformerRunConfig } from "./config/mod.ts";
+import { EncodedBatches } from "./encoded_batches.ts";
+import { imagesAtOnce } from "./images_at_once.ts";
 import type { Reporter } from "./log.ts";
 import type { StageFolder } from "./run_folder.ts";
-import { EncodedBatches } from "./encoded_batches.ts";
 import {
   cacheSplits,
   type CacheTokensOptions,
   EncodingStopped,
-  imagesAtOnce,
   type SplitTokens,
 } from "./tokenize.ts";
 import { TokenBatches, type TokenSource, type TrainingTokens } from "./tokens.ts";

@@ -154,21 +154,6 @@ export async function cacheSplits(
   }
 }
 
-/** Images that pass a tokenizer at once, at most: of 64 × 64 pixels, a small tokenizer has work enough with them. */
-const MOST_AT_ONCE = 32;
-/** Pixels that pass a tokenizer at once: the published ones then take 2 to 3 GiB beside their weights. */
-const PIXELS_AT_ONCE = 2 ** 19;
-
-/**
- * Says how many images pass a tokenizer at once, so that memory does not grow with their size.
- *
- * @param resolution Width and height in pixels.
- * @returns At least 1.
- */
-export function imagesAtOnce(resolution: number): number {
-  return Math.max(1, Math.min(MOST_AT_ONCE, Math.floor(PIXELS_AT_ONCE / resolution ** 2)));
-}
-
 /** One split to encode. */
 interface Part {
   readonly dataset: Dataset;

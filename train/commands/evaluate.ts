@@ -8,6 +8,7 @@ import type { Dataset } from "../data/dataset.ts";
 import { openSplit } from "../data_module.ts";
 import { batchesOf, reconstructImages, sampleBatches } from "../drawing.ts";
 import { UserError } from "../errors.ts";
+import { imagesAtOnce } from "../images_at_once.ts";
 import { printResult, type Reporter } from "../log.ts";
 import {
   ClassMeans,
@@ -20,7 +21,7 @@ import { openGpu } from "../open_gpu.ts";
 import { type ModelSelection, selectModels } from "../model_sources.ts";
 import { openTokenizer, openTransformer } from "../open_models.ts";
 import { profileBatches, type ProfileRequest } from "../profile_session.ts";
-import { cacheTokens, imagesAtOnce } from "../tokenize.ts";
+import { cacheTokens } from "../tokenize.ts";
 import { evaluateTokens } from "../transformer_learner.ts";
 
 /** What the command line says. */

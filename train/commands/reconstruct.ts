@@ -15,6 +15,7 @@ import {
 import { openSplit } from "../data_module.ts";
 import { toPictures, writeSheet } from "../drawing.ts";
 import { UserError } from "../errors.ts";
+import { imagesAtOnce, MOST_AT_ONCE } from "../images_at_once.ts";
 import { requireFolderOf, writeFileAtomically } from "../files/atomic.ts";
 import { fileError } from "../files/file_error.ts";
 import { encodePng, type RgbImage } from "../image/codec.ts";
@@ -53,9 +54,6 @@ export interface ReconstructCommand extends ModelSelection {
 
 /** Images of the validation split, unless a number is given. */
 const VALIDATION_IMAGES = 16;
-/** Most images at once, unless a number is given, and the pixels that so many small ones have together. */
-const MOST_AT_ONCE = 32;
-const PIXELS_AT_ONCE = MOST_AT_ONCE * 64 * 64;
 
 /** The validation split of a configuration. */
 interface ValidationImages {
@@ -63,9 +61,6 @@ interface ValidationImages {
   readonly resolution: number;
   readonly count: number;
 }
-
-/** Bytes of the distances from the tokens of a batch to all codes, where the nearest code is chosen. */
-const DISTANCE_BYTES = 2 ** 27;
 
 /** Size of an image in pixels. */
 type Size = Pick<RgbImage, "width" | "height">;
@@ -114,7 +109,10 @@ export async function runReconstruct(command: ReconstructCommand): Promise<numbe
   const sheet = new PairSheet();
   let decibels = 0;
   for await (
-    const batch of batchesOf(items, (size) => command.batchSize ?? mostAtOnce(params, size))
+    const batch of batchesOf(
+      items,
+      ({ width, height }) => command.batchSize ?? imagesAtOnce(width, height),
+    )
   ) {
     const reconstructions = await reconstructPictures({ gpu, tokenizer, align }, batch);
     await profile?.step();
@@ -182,17 +180,6 @@ async function* validationItems(
     const pictures = toPictures({ pixels: images, resolution });
     for (const [i, image] of pictures.entries()) yield { name: String(start + i), image };
   }
-}
-
-/** Images at once, unless a number is given: many small ones, few large ones. */
-function mostAtOnce(params: TokenizerConfig, { width, height }: Size): number {
-  const bySize = Math.floor(PIXELS_AT_ONCE / (width * height));
-  const tokens = Math.ceil((width * height) / downsamplingFactor(params.ddconfig) ** 2);
-  // The nearest code is found among distances to all of them, which are held in memory.
-  const byDistances = params.quantizer === "index"
-    ? Infinity
-    : Math.floor(DISTANCE_BYTES / (4 * tokens * params.nEmbed));
-  return Math.max(1, Math.min(MOST_AT_ONCE, bySize, byDistances));
 }
 
 /** Groups neighbors of equal size. */

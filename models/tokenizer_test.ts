@@ -7,29 +7,14 @@ import { Tape } from "../nn/tape.ts";
 import { assertClose, EXACT } from "../tests/close.ts";
 import keys from "../tests/golden/keys_tokenizer_16384.json" with { type: "json" };
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
+import { SMALL_TOKENIZER } from "../tests/small_models.ts";
 import { NLayerDiscriminator } from "./discriminator.ts";
 import { Lpips } from "./lpips.ts";
 import { runStages } from "./stages.ts";
 import { Tokenizer, type TokenizerOptions } from "./tokenizer.ts";
 import { fileShape } from "./weights.ts";
 
-const TINY: TokenizerOptions = {
-  ddconfig: {
-    zChannels: 6,
-    resolution: 8,
-    inChannels: 3,
-    outCh: 3,
-    ch: 8,
-    chMult: [1, 2],
-    numResBlocks: 1,
-    attnResolutions: [4],
-    dropout: 0,
-    numGroups: 4,
-  },
-  nEmbed: 11,
-  embedDim: 5,
-  useEntropyLoss: true,
-};
+const TINY: TokenizerOptions = { ...SMALL_TOKENIZER, useEntropyLoss: true };
 
 /** The official sizes, every number of channels and codes divided by four. */
 const QUARTER: TokenizerOptions = {

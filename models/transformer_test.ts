@@ -5,19 +5,10 @@ import { Tape } from "../nn/tape.ts";
 import { assertClose, GRADIENT, REDUCTION, type Tolerance } from "../tests/close.ts";
 import officialKeys from "../tests/golden/keys_gpt_B.json" with { type: "json" };
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
+import { SMALL_TRANSFORMER } from "../tests/small_models.ts";
 import { Transformer, type TransformerForwardOptions } from "./transformer.ts";
 import { completeOptions, type TransformerOptions } from "./transformer_options.ts";
 import { fileShape } from "./weights.ts";
-
-const BASE: TransformerOptions = {
-  vocabSize: 13,
-  blockSize: 9,
-  nLayer: 2,
-  nHead: 2,
-  nEmbd: 24,
-  classNum: 3,
-  multipleOf: 4,
-};
 
 const VARIANTS: Record<string, Partial<TransformerOptions>> = {
   "plain": {},
@@ -28,7 +19,10 @@ const VARIANTS: Record<string, Partial<TransformerOptions>> = {
 
 /** A transformer whose parameters are all random, since the head of a new one is 0. */
 function randomTransformer(gpu: Gpu, options: Partial<TransformerOptions> = {}): Transformer {
-  const transformer = new Transformer(new ModuleContext(gpu, 1), { ...BASE, ...options });
+  const transformer = new Transformer(new ModuleContext(gpu, 1), {
+    ...SMALL_TRANSFORMER,
+    ...options,
+  });
   for (const [name, parameter] of transformer.namedParameters()) {
     parameter.write(randomNumbers(parameter.size, name).map((value) => 0.3 * value));
   }
@@ -82,10 +76,11 @@ gpuTest("Transformer has the names and shapes of the official B model", (gpu) =>
 
 Deno.test("completeOptions() derives the widths of the official sizes", () => {
   const widths = [[1024, 16], [1280, 20], [1536, 24], [1920, 30]].map(([nEmbd, nHead]) =>
-    completeOptions({ ...BASE, nEmbd: nEmbd!, nHead: nHead!, multipleOf: 256 }).ffnWidth
+    completeOptions({ ...SMALL_TRANSFORMER, nEmbd: nEmbd!, nHead: nHead!, multipleOf: 256 })
+      .ffnWidth
   );
   assertEquals(widths, [2816, 3584, 4096, 5120]);
-  assertEquals(completeOptions({ ...BASE, ffnDimMultiplier: 1.5 }).ffnWidth, 96);
+  assertEquals(completeOptions({ ...SMALL_TRANSFORMER, ffnDimMultiplier: 1.5 }).ffnWidth, 96);
 });
 
 Deno.test("completeOptions() rejects sizes that do not fit each other", () => {
@@ -97,13 +92,13 @@ Deno.test("completeOptions() rejects sizes that do not fit each other", () => {
     [{ condDim: 16 }, "cond_dim to be n_embd 24, found 16"],
   ];
   for (const [options, message] of refused) {
-    assertThrows(() => completeOptions({ ...BASE, ...options }), RangeError, message);
+    assertThrows(() => completeOptions({ ...SMALL_TRANSFORMER, ...options }), RangeError, message);
   }
 });
 
 gpuTest("Transformer starts with zero logits, small gains and halved scales", async (gpu) => {
   using transformer = new Transformer(new ModuleContext(gpu, 1), {
-    ...BASE,
+    ...SMALL_TRANSFORMER,
     nEmbd: 64,
     alng: 1e-2,
   });

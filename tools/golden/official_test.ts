@@ -7,6 +7,7 @@ import { Tokenizer } from "../../models/tokenizer.ts";
 import { fileShape, toFileLayout } from "../../models/weights.ts";
 import { ModuleContext } from "../../nn/module.ts";
 import { gpuTest } from "../../tests/op_case.ts";
+import { SMALL_TOKENIZER, SMALL_TRANSFORMER } from "../../tests/small_models.ts";
 import { relativeDistance } from "./official_compare.ts";
 import { writeHashedWeights } from "./official_weights.ts";
 
@@ -23,31 +24,9 @@ function described(name: string, index: number, shape: readonly number[], gain: 
 }
 
 gpuTest("writeHashedWeights() gives every parameter the described numbers", async (gpu) => {
-  using tokenizer = new Tokenizer(new ModuleContext(gpu, 0, { initialize: false }), {
-    ddconfig: {
-      zChannels: 6,
-      resolution: 8,
-      inChannels: 3,
-      outCh: 3,
-      ch: 8,
-      chMult: [1, 2],
-      numResBlocks: 1,
-      attnResolutions: [4],
-      dropout: 0,
-      numGroups: 4,
-    },
-    nEmbed: 11,
-    embedDim: 5,
-  });
-  using transformer = new Transformer(new ModuleContext(gpu, 0, { initialize: false }), {
-    vocabSize: 13,
-    blockSize: 9,
-    nLayer: 2,
-    nHead: 2,
-    nEmbd: 24,
-    classNum: 3,
-    multipleOf: 4,
-  });
+  const context = (): ModuleContext => new ModuleContext(gpu, 0, { initialize: false });
+  using tokenizer = new Tokenizer(context(), SMALL_TOKENIZER);
+  using transformer = new Transformer(context(), SMALL_TRANSFORMER);
   const models = [[tokenizer, 6], [transformer, 1.5]] as const;
   for (const [model, gain] of models) {
     writeHashedWeights(model, { salt: 9, gain });

@@ -4,6 +4,14 @@ import type { Gpu } from "../kernels/gpu.ts";
 import type { Dispatch } from "../kernels/recorder.ts";
 import type { Slice } from "../kernels/slice.ts";
 
+/** What a step makes a device do. */
+export interface StepWork {
+  /** What it records. */
+  readonly dispatches: readonly Dispatch[];
+  /** Bytes that it copies on the device, such as inputs into textures. */
+  readonly copiedBytes: number;
+}
+
 /** A time, and how much of it was measured. */
 export interface TimeEstimate {
   /** Seconds of all dispatches. */
@@ -28,6 +36,9 @@ const OPERATIONS_OF_A_BYTE = 8;
 /** Times of a dispatch that its time is the best of, if it is short; two if it is long. */
 const REPETITIONS = 4;
 const SHORT_MS = 20;
+/** What is copied to learn how fast that is, and how often in a row. */
+const COPIED_BYTES = 2 ** 24;
+const COPIES = 8;
 /** Parts of a product, of which one is measured if it takes long enough. */
 const PARTS = 16;
 const LONG_MS = 20;
@@ -47,17 +58,17 @@ const STEADY: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Estimates the time of dispatches.
+ * Estimates the time of a step.
  *
  * @param gpu The device; it runs the costliest of them on zeros.
- * @param dispatches What a step records.
+ * @param work Dispatches and copies of the step.
  * @param options `budgetMs`: how long it measures, about, shaders excepted. Default 5000.
  * @returns The time.
  * @throws {GpuError} If the adapter cannot measure.
  */
 export async function estimateTime(
   gpu: Gpu,
-  dispatches: readonly Dispatch[],
+  { dispatches, copiedBytes }: StepWork,
   { budgetMs = 5000 }: { budgetMs?: number } = {},
 ): Promise<TimeEstimate> {
   gpu.requireTimestamps();
@@ -88,9 +99,31 @@ export async function estimateTime(
   }
   const allMs = knownMs + otherMs;
   return {
-    seconds: (allMs + DISPATCH_MS * dispatches.length) / 1000,
+    seconds: (allMs + DISPATCH_MS * dispatches.length) / 1000 +
+      copiedBytes * await secondsOfCopiedByte(gpu),
     measuredShare: knownMs / allMs,
   };
+}
+
+/** Seconds that a byte takes into a texture, or into a buffer where the adapter uses no textures. */
+async function secondsOfCopiedByte(gpu: Gpu): Promise<number> {
+  const source = gpu.acquire(COPIED_BYTES, "a calibration");
+  const target = gpu.acquire(COPIED_BYTES, "a calibration");
+  gpu.clear(source);
+  let seconds = Infinity;
+  for (let i = 0; i < REPETITIONS; i++) {
+    await gpu.settle();
+    const startMs = performance.now();
+    for (let copy = 0; copy < COPIES; copy++) {
+      if (gpu.leastTexelBytes.products <= COPIED_BYTES) gpu.release(gpu.copyToTexels(source));
+      else gpu.copy(source, target);
+    }
+    await gpu.settle();
+    seconds = Math.min(seconds, (performance.now() - startMs) / 1000);
+  }
+  gpu.release(source);
+  gpu.release(target);
+  return seconds / (COPIES * COPIED_BYTES);
 }
 
 /** Milliseconds of a dispatch, and of all measurements for it. */

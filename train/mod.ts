@@ -8,7 +8,7 @@
  * @module
  */
 
-export { estimateTime, type TimeEstimate } from "./calibrate.ts";
+export { estimateTime, type StepWork, type TimeEstimate } from "./calibrate.ts";
 export * from "./checkpoint.ts";
 export * from "./checkpoint_keeper.ts";
 export * from "./compile_ahead.ts";

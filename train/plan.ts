@@ -25,6 +25,8 @@ export interface StepPlan {
   readonly largestBindingBytes: number;
   /** Dispatches of a step. */
   readonly dispatches: readonly Dispatch[];
+  /** Bytes that a step copies on the device. */
+  readonly copiedBytes: number;
 }
 
 /** What there is. */
@@ -89,11 +91,13 @@ export async function planStep(gpu: Gpu, run: StepRun, batchSize: number): Promi
   }));
   // While an optimizer is made its parameters are there twice, which is less than a step takes.
   dry.restartPeaks();
+  let copiedBytes = 0;
   for (let number = 0; number < STEPS; number++) {
     dispatches.length = 0;
+    copiedBytes = dry.stats().copiedBytes;
     await step.run(number);
   }
-  const { peakBytes, peakLiveBytes, largestBufferBytes } = dry.stats();
+  const { peakBytes, peakLiveBytes, largestBufferBytes, copiedBytes: allCopiedBytes } = dry.stats();
   return {
     batchSize,
     modules,
@@ -103,6 +107,7 @@ export async function planStep(gpu: Gpu, run: StepRun, batchSize: number): Promi
     largestBufferBytes,
     largestBindingBytes,
     dispatches,
+    copiedBytes: allCopiedBytes - copiedBytes,
   };
 }
 

@@ -135,8 +135,8 @@ gpuTest("findRemedy() finds settings that fit, those that change least first", a
 
 gpuTest("estimateTime() measures what counts most", async (gpu) => {
   if (!gpu.features.has("timestamp-query")) return;
-  const { dispatches } = await planStep(gpu, tokenizer(), 2);
-  const { seconds, measuredShare } = await estimateTime(gpu, dispatches, { budgetMs: 2 });
+  const plan = await planStep(gpu, tokenizer(), 2);
+  const { seconds, measuredShare } = await estimateTime(gpu, plan, { budgetMs: 2 });
   assert(seconds > 0 && Number.isFinite(seconds), `${seconds}`);
   assert(measuredShare > 0 && measuredShare <= 1, `${measuredShare}`);
 });
@@ -144,11 +144,15 @@ gpuTest("estimateTime() measures what counts most", async (gpu) => {
 gpuTest("estimateTime() measures products whose inputs are in textures", async (gpu) => {
   if (!gpu.features.has("timestamp-query")) return;
   using textured = await Gpu.open({ leastTexelBytes: 0 });
-  const { dispatches } = await planStep(textured, tokenizer(), 2);
+  const { dispatches, copiedBytes } = await planStep(textured, tokenizer(), 2);
   const products = dispatches.filter(({ work, buffers }) =>
     work?.operations !== undefined && Object.values(buffers).some(({ texture }) => texture)
   );
   assert(products.length > 0, "no product reads a texture");
-  const { measuredShare } = await estimateTime(textured, products.slice(0, 3));
+  assert(copiedBytes > 0, "nothing is copied into a texture");
+  const estimate = (bytes: number) =>
+    estimateTime(textured, { dispatches: products.slice(0, 3), copiedBytes: bytes });
+  const { seconds, measuredShare } = await estimate(0);
   assertEquals(measuredShare, 1);
+  assert((await estimate(2 ** 40)).seconds > 2 * seconds, "copies take no time");
 });

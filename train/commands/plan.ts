@@ -169,7 +169,7 @@ async function printTime(gpu: Gpu, plan: StepPlan, reporter: Reporter): Promise<
     );
   }
   reporter.info("measuring the dispatches that count most");
-  const { seconds, measuredShare } = await estimateTime(gpu, plan.dispatches);
+  const { seconds, measuredShare } = await estimateTime(gpu, plan);
   printResult(
     `\nabout ${seconds.toPrecision(2)} s a step, of which ${
       (100 * measuredShare).toFixed(0)

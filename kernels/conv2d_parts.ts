@@ -6,7 +6,7 @@ import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import type { Addressing, ProductForm } from "./matmul_form.ts";
 import { productKernel } from "./matmul_source.ts";
 import { inTexels } from "./matmul_texels.ts";
-import { type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
+import { bandColumns, type Tile, tileColumns, tileRows } from "./matmul_tile.ts";
 import { fits, type Window, windowOf } from "./matmul_window.ts";
 import type { Slice } from "./slice.ts";
 
@@ -258,43 +258,48 @@ export function runPart(gpu: Gpu, pass: Pass, part: Part): void {
   const operations = 2 * share * outHeight * outWidth * taps;
   const operands = { a: windows.a.slice, b: windows.b.slice };
   const { form, copies, ...copied } = inTexels(gpu, operands, { ...pass, operations });
-  gpu.run(productKernel(tile, form, addressing), addressing.name, {
-    work: { operations },
-    buffers: {
-      ...copied,
-      c: windows.c.slice,
-      ...(biasWindow && { bias: biasWindow.slice }),
-      ...(residual && { residual: residual.slice }),
-    },
-    params: {
-      alpha: 1,
-      residualShift: residual ? residual.origin - windows.c.origin : 0,
-      m: rows,
-      n: columns,
-      inputs: geometry.inputs,
-      outputs: geometry.outputs,
-      height: geometry.height,
-      width: geometry.width,
-      outHeight,
-      outWidth,
-      kernelHeight: geometry.kernel[0],
-      kernelWidth: geometry.kernel[1],
-      stride: geometry.stride,
-      padTop: geometry.padding[0],
-      padLeft: geometry.padding[2],
-      firstLine: part.lines[0],
-      lines: part.lines[1] - part.lines[0],
-      aOffset: offset("a"),
-      bOffset: offset("b"),
-      cOffset: offset("c"),
-      biasOffset: biasWindow?.origin ?? 0,
-      ...pass.params(part),
-    },
-    workgroups: [
-      Math.ceil(columns / tileColumns(tile)),
-      Math.ceil(rows / tileRows(tile)),
-      products,
-    ],
-  });
+  // Only weights are loaded for each row of tiles from all over a large array.
+  const banded = gpu.adapter.software && pass.b.imageLines === 0 && rows > tileRows(tile);
+  const band = banded ? bandColumns(columns, taps / columns, tile) : columns;
+  const run = (column: number): void =>
+    gpu.run(productKernel(tile, form, addressing), addressing.name, {
+      work: { operations: operations * band / columns },
+      buffers: {
+        ...copied,
+        c: windows.c.slice,
+        ...(biasWindow && { bias: biasWindow.slice }),
+        ...(residual && { residual: residual.slice }),
+      },
+      params: {
+        alpha: 1,
+        residualShift: residual ? residual.origin - windows.c.origin : 0,
+        m: rows,
+        n: band,
+        inputs: geometry.inputs,
+        outputs: geometry.outputs,
+        height: geometry.height,
+        width: geometry.width,
+        outHeight,
+        outWidth,
+        kernelHeight: geometry.kernel[0],
+        kernelWidth: geometry.kernel[1],
+        stride: geometry.stride,
+        padTop: geometry.padding[0],
+        padLeft: geometry.padding[2],
+        firstLine: part.lines[0],
+        lines: part.lines[1] - part.lines[0],
+        aOffset: offset("a"),
+        bOffset: offset("b") + column * (form.bAlong === "inner" ? outputs : 1),
+        cOffset: offset("c") + column,
+        biasOffset: (biasWindow?.origin ?? 0) + column,
+        ...pass.params(part),
+      },
+      workgroups: [
+        Math.ceil(band / tileColumns(tile)),
+        Math.ceil(rows / tileRows(tile)),
+        products,
+      ],
+    });
+  for (let column = 0; column < columns; column += band) run(column);
   for (const copy of copies) gpu.release(copy);
 }

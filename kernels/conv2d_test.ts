@@ -37,6 +37,16 @@ const GEOMETRIES: Record<string, Conv2dGeometry> = {
     stride: 1,
     padding: SAME,
   },
+  "3x3 of weights that no cache of a core holds": {
+    batch: 1,
+    height: 7,
+    width: 6,
+    inputs: 256,
+    outputs: 128,
+    kernel: [3, 3],
+    stride: 1,
+    padding: SAME,
+  },
   "4x4 with stride 2 of odd channels": {
     batch: 2,
     height: 11,
@@ -78,10 +88,12 @@ async function products(
   const x = acquire(batch * height * width * inputs, "x");
   const dy = acquire(batch * outHeight * outWidth * outputs, "dy");
   const weight = acquire(kernel[0] * kernel[1] * inputs * outputs, "weight");
+  const bias = acquire(outputs, "bias");
+  const residual = acquire(dy.bytes / 4, "residual");
   const y = acquire(dy.bytes / 4);
   const dx = acquire(x.bytes / 4);
   const dweight = acquire(weight.bytes / 4);
-  conv2dForward(gpu, { x, weight, y }, geometry, tiling);
+  conv2dForward(gpu, { x, weight, bias, residual, y }, geometry, tiling);
   conv2dInputGradient(gpu, { dy, weight, dx }, geometry, tiling);
   conv2dWeightGradient(gpu, { x, dy, dweight }, geometry, tiling);
   const found = await gpu.read([y, dx, dweight]);

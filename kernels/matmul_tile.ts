@@ -87,12 +87,13 @@ export function shareCount(
   );
 }
 
-/** A core's second cache keeps so many bytes of B while other things pass through it. */
+/** A core's second cache holds a B of so many bytes while other things pass through it, and a B of so many in part. */
 const BAND_BYTES = 2 ** 18;
+const CACHE_BYTES = 2 ** 20;
 
 /**
  * Chooses how many columns of a product a software adapter computes for all rows before it goes on: B is loaded again for each row of
- * tiles, which takes a quarter longer where it comes from memory and not from a core's own cache.
+ * tiles, which takes up to a quarter longer where it does not come from a core's own cache.
  *
  * @param columns Columns of the product.
  * @param length Length of the sums.
@@ -101,6 +102,7 @@ const BAND_BYTES = 2 ** 18;
  */
 export function bandColumns(columns: number, length: number, tile: Tile): number {
   let band = columns;
+  if (4 * length * columns <= CACHE_BYTES) return band;
   while (band % (2 * tileColumns(tile)) === 0 && 4 * length * band > BAND_BYTES) band /= 2;
   return band;
 }

@@ -30,7 +30,7 @@ Usage: deno task tune [--config FILE ...] [--again] [--only TEXT]
 
 One training step of each model lists its products. Of each class of products, every tile that could
 serve it is checked against sums in double precision and timed against the others, in turns; one that
-computes a wrong number is left out. The choice is kept in .cache/tiles, in a file named by adapter,
+computes a wrong number is left out, and one that is less than 5 % faster than the shipped one, too. The choice is kept in .cache/tiles, in a file named by adapter,
 driver and text of the kernels, and used from then on. Ctrl-C keeps what was measured so far.`;
 
 const NAME_WIDTH = 52;
@@ -52,7 +52,7 @@ function report(name: string, candidates: readonly Candidate[], shipped: Tile): 
   const gain = isShipped(best.tile)
     ? "as shipped"
     : before?.ms === undefined
-    ? "the shipped tile is far behind"
+    ? "the shipped tile is wrong"
     : `${(before.ms / best.ms!).toFixed(2)} times the shipped tile's speed`;
   return `${name.padEnd(NAME_WIDTH)} ${best.ms!.toFixed(2).padStart(8)} ms  ${
     describe(best.tile)

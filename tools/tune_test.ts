@@ -79,7 +79,7 @@ gpuTest("measureTiles() leaves a tile out that computes wrong numbers", async (g
   assertEquals(fastest(found)?.tile, right);
 });
 
-Deno.test("fastest() takes the least time of right tiles", () => {
+Deno.test("fastest() takes the least time of right tiles, and the first where it is nearly as fast", () => {
   const tile: Tile = { family: "register", lanesX: 8, lanesY: 1, rows: 4, columns: 4 };
   const candidate = (rows: number, ms: number | undefined) => ({
     tile: { ...tile, rows },
@@ -87,5 +87,7 @@ Deno.test("fastest() takes the least time of right tiles", () => {
     verdict: ms === undefined ? "wrong" as const : "measured" as const,
   });
   assertEquals(fastest([candidate(1, 3), candidate(2, undefined), candidate(3, 2)])?.tile.rows, 3);
+  assertEquals(fastest([candidate(1, 2.05), candidate(2, 2)])?.tile.rows, 1);
+  assertEquals(fastest([candidate(1, 2.2), candidate(2, 2)])?.tile.rows, 2);
   assertEquals(fastest([candidate(1, undefined)]), undefined);
 });

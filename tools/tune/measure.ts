@@ -9,7 +9,7 @@ import { Product } from "./product.ts";
 export interface Candidate {
   /** The tile. */
   readonly tile: Tile;
-  /** Median milliseconds of one product; undefined if the tile is wrong or was given up early. */
+  /** Milliseconds of one product in the best batch; undefined if the tile is wrong or was given up early. */
   readonly ms: number | undefined;
   /** Why there is no time, if there is none. */
   readonly verdict: "measured" | "wrong" | "slow";
@@ -23,15 +23,21 @@ export interface MeasureOptions {
   readonly rounds?: number;
 }
 
-/** A tile that takes this many times as long as the best of the first round is not measured again. */
+/** A tile that takes this many times as long as the best one in each of the first rounds is not measured again. */
 const HOPELESS = 1.5;
+const FIRST_ROUNDS = 2;
+/** A batch has about this many repetitions, at most. */
+const MOST_REPETITIONS = 2048;
+/** A tile replaces the shipped one if that takes this many times as long, at least: less is noise, and each tile is a text to compile. */
+const WORTH_A_CHANGE = 1.05;
 
 /**
- * Measures tiles in turns, so that other work of the machine disturbs all of them alike.
+ * Measures tiles in turns, so that other work of the machine disturbs all of them alike. The best batch of each counts, as such work
+ * only ever takes time.
  *
  * @param gpu The device.
  * @param request The product.
- * @param tiles The tiles.
+ * @param tiles The tiles; the first one, the shipped, is never given up.
  * @param options How long.
  * @returns What became of each tile, in the same order.
  */
@@ -50,35 +56,42 @@ export async function measureTiles(
     return (performance.now() - begin) / repetitions;
   };
   const right: boolean[] = [];
-  const times: number[][] = tiles.map(() => []);
-  for (const [i, tile] of tiles.entries()) {
-    right[i] = await product.isRight(tile);
-    if (right[i]) times[i]!.push(await run(tile, 2));
+  for (const tile of tiles) right.push(await product.isRight(tile));
+  const any = tiles.find((_, i) => right[i]);
+  let repetitions = 1;
+  while (any && repetitions < MOST_REPETITIONS) {
+    const ms = repetitions * await run(any, repetitions);
+    if (ms >= 0.8 * batchMs) break;
+    // Until several waits have passed, they are most of the time.
+    repetitions = Math.ceil(repetitions * (ms < 0.4 * batchMs ? 4 : batchMs / ms));
   }
-  const repetitions = Math.max(1, Math.ceil(batchMs / Math.min(...times.flat(), batchMs)));
-  for (const list of times) list.length = 0;
+  const times: number[][] = tiles.map(() => []);
+  const least = times.map(() => Infinity);
   for (let round = 0; round < rounds; round++) {
-    const best = Math.min(...times.flat());
+    const hopeless = round < FIRST_ROUNDS ? Infinity : HOPELESS * Math.min(...least);
     for (const [i, tile] of tiles.entries()) {
-      const first = times[i]![0];
-      if (!right[i] || (first !== undefined && first > HOPELESS * best)) continue;
+      if (!right[i] || i > 0 && least[i]! > hopeless) continue;
       times[i]!.push(await run(tile, repetitions));
+      least[i] = Math.min(...times[i]!);
     }
   }
   return tiles.map((tile, i) => {
-    const measured = times[i]!;
     if (!right[i]) return { tile, ms: undefined, verdict: "wrong" };
-    if (measured.length < rounds) return { tile, ms: undefined, verdict: "slow" };
-    return { tile, ms: measured.toSorted((a, b) => a - b)[rounds >> 1]!, verdict: "measured" };
+    if (times[i]!.length < rounds) return { tile, ms: undefined, verdict: "slow" };
+    return { tile, ms: least[i], verdict: "measured" };
   });
 }
 
 /**
- * Finds the fastest candidate.
+ * Chooses among candidates.
  *
- * @param candidates What {@linkcode measureTiles} found.
- * @returns The fastest right one, or undefined if none is right.
+ * @param candidates What {@linkcode measureTiles} found, the shipped tile first.
+ * @returns The fastest right one, but the shipped one where the gain would be within the noise; undefined if none is right.
  */
 export function fastest(candidates: readonly Candidate[]): Candidate | undefined {
-  return candidates.filter(({ ms }) => ms !== undefined).sort((a, b) => a.ms! - b.ms!)[0];
+  const [best] = candidates.filter(({ ms }) => ms !== undefined).sort((a, b) => a.ms! - b.ms!);
+  const shipped = candidates[0];
+  return best && shipped?.ms !== undefined && shipped.ms < WORTH_A_CHANGE * best.ms!
+    ? shipped
+    : best;
 }

@@ -85,7 +85,7 @@ if (import.meta.main) {
   for (const access of ACCESSES) {
     const x = gpu.acquire(16 * VECTORS);
     gpu.clear(x);
-    const bound = access.declaration.includes("texture") ? gpu.copyToTexels(x) : x;
+    const bound = access.declaration.includes("Texels") ? gpu.copyToTexels(x) : x;
     const kernel = kernelOf(access);
     const { ms, processorMs } = await measureTime(
       gpu,

@@ -111,9 +111,7 @@ export async function measureBandwidth(
   const x = gpu.acquire(bytes), y = gpu.acquire(bytes);
   gpu.clear(x);
   const sources = [{ source: BUFFER, x }];
-  if (gpu.leastTexelBytes.products < Infinity) {
-    sources.push({ source: TEXTURE, x: gpu.copyToTexels(x) });
-  }
+  if (gpu.leastTexelBytes < Infinity) sources.push({ source: TEXTURE, x: gpu.copyToTexels(x) });
   const best = async (
     make: (form: Form, source: Source) => Kernel,
     moved: (form: Form) => number,

@@ -26,8 +26,8 @@ export interface GpuOptions {
    */
   onPipeline?: (description: PipelineDescription) => boolean;
   /**
-   * From this size on, inputs of all kernels that can do so are read from textures. Default: as measured on software adapters, by the
-   * processor and the use; never on a GPU. Tests use 0 to make small tensors take that path.
+   * From this size on, inputs of kernels that can do so are read from textures. Default: as measured on a software adapter, never on a
+   * GPU; tests use 0 to make small tensors take that path.
    */
   leastTexelBytes?: number;
   /** Pretend that the adapter lacks these features: tests use it where adapters differ. */
@@ -91,20 +91,6 @@ const SOFTWARE_THREADS = 8;
 const GPU_THREADS = 64;
 /** A software adapter takes longer to copy smaller arrays into textures than it saves. */
 const LEAST_TEXEL_BYTES = 2 ** 18;
-
-/** From how many bytes on arrays are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
-export interface TexelThresholds {
-  /** Operands of products, whose elements are loaded many times. */
-  readonly products: number;
-  /** Inputs of other kernels, whose elements are loaded once or twice. */
-  readonly packs: number;
-}
-
-function thresholdsOf({ software }: AdapterDescription): TexelThresholds {
-  if (!software) return { products: Infinity, packs: Infinity };
-  return { products: LEAST_TEXEL_BYTES, packs: hasMaskedVectors() ? Infinity : LEAST_TEXEL_BYTES };
-}
-
 /**
  * The same where a dispatch is given in invocations: a workgroup costs a software adapter time, and few large ones leave cores idle.
  * One size for all dispatches, as each size is a pipeline to compile.
@@ -130,8 +116,8 @@ export class Gpu implements Disposable {
   readonly features: ReadonlySet<string>;
   /** The largest storage binding, in bytes. */
   readonly maxBindingBytes: number;
-  /** From which size on arrays are worth a copy into a texture. */
-  readonly leastTexelBytes: TexelThresholds;
+  /** Arrays of at least so many bytes are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
+  readonly leastTexelBytes: number;
   /** Whether it is a software adapter that loads from storage buffers about as fast as from uniform ones. */
   readonly hasMaskedVectors: boolean;
   /** Offsets of storage bindings are multiples of this many bytes. */
@@ -153,11 +139,7 @@ export class Gpu implements Disposable {
   private constructor(
     device: GPUDevice,
     adapter: AdapterDescription,
-    options: Omit<GpuOptions, "leastTexelBytes"> & {
-      leastTexelBytes: TexelThresholds;
-      dry?: DryGpuOptions;
-      tiles?: TileTable;
-    },
+    options: GpuOptions & { dry?: DryGpuOptions; tiles?: TileTable },
   ) {
     this.#device = device;
     this.adapter = adapter;
@@ -169,7 +151,8 @@ export class Gpu implements Disposable {
       device.limits.maxStorageBufferBindingSize,
       options.maxBindingBytes ?? Infinity,
     );
-    this.leastTexelBytes = options.leastTexelBytes;
+    this.leastTexelBytes = options.leastTexelBytes ??
+      (adapter.software ? LEAST_TEXEL_BYTES : Infinity);
     this.hasMaskedVectors = adapter.software && hasMaskedVectors();
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
@@ -238,14 +221,7 @@ export class Gpu implements Disposable {
     const subgroupSize = fixed ? info.subgroupMinSize : 0;
     const name = info.description || info.device || info.architecture || "unknown adapter";
     const software = info.isFallbackAdapter || /llvmpipe|swiftshader|software|lavapipe/i.test(name);
-    const description = { name, vendor: info.vendor, software, subgroupSize };
-    const { leastTexelBytes: least } = options;
-    return new Gpu(device, description, {
-      ...options,
-      leastTexelBytes: least === undefined
-        ? thresholdsOf(description)
-        : { products: least, packs: least },
-    });
+    return new Gpu(device, { name, vendor: info.vendor, software, subgroupSize }, options);
   }
 
   /**

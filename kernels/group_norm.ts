@@ -4,8 +4,9 @@ import { chunkRows, chunkSums } from "./chunk_sums.ts";
 import type { Gpu } from "./gpu.ts";
 import source from "./group_norm.wgsl" with { type: "text" };
 import { requireIterations } from "./loop_limit.ts";
-import { definePackedKernel, packFor, packLimits, runPacked } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 /** Both (rows, packs). */
 const INPUTS = { x: { binding: 1 }, dy: { binding: 2 } };
@@ -77,7 +78,7 @@ function run(
   const { chunk, chunks } = layoutOf(size);
   requireIterations(gpu, operation, 2 * Math.max(chunk, chunks, size.channels / size.groups));
   for (
-    const range of splitRows(packLimits(gpu), walk.units, {
+    const range of splitRows(copyLimits(gpu), walk.units, {
       rowBytes: Object.values(walk.split),
       operation,
     })

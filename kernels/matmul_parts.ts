@@ -207,7 +207,7 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
     Math.ceil(extent("rows") / tileRows(tile)),
     extent("outer") * extent("inner"),
   ] as const;
-  const copied = copyLimits(gpu, gpu.leastTexelBytes.products);
+  const copied = copyLimits(gpu);
   const limits = [gpu, product.form.aVector ? copied : gpu, product.form.bVector ? copied : gpu];
   // C first: the parts of a product are best independent, and only parts along the depth are not.
   const tooLarge = [c, a, b].find((_, i) => !fits(limits[i]!, windows[(i + 2) % 3]!));

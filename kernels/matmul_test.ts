@@ -215,10 +215,7 @@ for (const [columns, transposeB] of [[516, true], [576, true], [576, false]] as 
       const data = { a, b, c: new Float32Array(rows * columns) };
       const found = await product(gpu, data, { ...sizes, transposeB });
       const copied = gpu.stats().copiedBytes - before - found.byteLength;
-      assertEquals(
-        copied,
-        gpu.leastTexelBytes.products < Infinity ? a.byteLength + b.byteLength : 0,
-      );
+      assertEquals(copied, gpu.leastTexelBytes < Infinity ? a.byteLength + b.byteLength : 0);
       const [row, column] = [rows - 1, columns - 1];
       for (const [i, j] of [[0, 0], [1, column], [131, 257], [131, 288], [row, 0], [row, column]]) {
         let want = 0;

@@ -36,7 +36,7 @@ export function inTexels(
 ): CopiedOperands {
   const { tile, form, operations } = product;
   const copied: CopiedOperands = { ...operands, form: { ...form }, copies: [] };
-  if (operations < OPERATIONS_EACH_BYTE * gpu.leastTexelBytes.products) return copied;
+  if (operations < OPERATIONS_EACH_BYTE * gpu.leastTexelBytes) return copied;
   // A workgroup loads an element of A once for all of its columns, and one of B once for all of its rows.
   const sharing = { a: tileColumns(tile), b: tileRows(tile) };
   for (const name of ["a", "b"] as const) {

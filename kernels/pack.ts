@@ -6,8 +6,8 @@ import { defineKernel, type Kernel } from "./kernel.ts";
 import packF32 from "./pack_f32.wgsl" with { type: "text" };
 import packVec4 from "./pack_vec4.wgsl" with { type: "text" };
 import special from "./special.wgsl" with { type: "text" };
-import type { BindingLimits, Slice } from "./slice.ts";
-import { copyLimits, fitsTexelCopy } from "./texel_pool.ts";
+import type { Slice } from "./slice.ts";
+import { fitsTexelCopy } from "./texel_pool.ts";
 import texelsText from "./texels.wgsl" with { type: "text" };
 
 /** One WGSL text over the type `Pack` (in memory: `StoredPack`), compiled for both widths. */
@@ -84,17 +84,6 @@ export function packFor(kernel: PackedKernel, channels: number): PackChoice {
 }
 
 /**
- * Limits of parts of arrays that {@linkcode runPacked} can bind in either way.
- *
- * @param gpu The device.
- * @param mostBytes Bytes of a copy into a texture, at most. Default: as many as may be.
- * @returns The device's limits or, where it reads textures, smaller ones.
- */
-export function packLimits(gpu: Gpu, mostBytes?: number): BindingLimits {
-  return copyLimits(gpu, gpu.leastTexelBytes.packs, mostBytes);
-}
-
-/**
  * Records a dispatch of a packed kernel. Where it pays, its inputs are copied into textures.
  *
  * @param gpu The device.
@@ -114,7 +103,7 @@ export function runPacked(
   const inputs = Object.entries(options.buffers).filter(([name]) => kernel.inputs.has(name));
   const paying = kernel.texels !== undefined && chosen === kernel.vector && inputs.length > 0 &&
     inputs.every(([, slice]) => fitsTexelCopy(slice)) &&
-    inputs.some(([, { bytes }]) => bytes >= gpu.leastTexelBytes.packs);
+    inputs.some(([, { bytes }]) => bytes >= gpu.leastTexelBytes);
   if (!paying) return gpu.run(chosen, entryPoint, options);
   const copies = new Map<Slice, Slice>();
   const buffers: Record<string, Slice> = { ...options.buffers };

@@ -16,6 +16,6 @@ gpuTest("measurePeaks() divides the work of its kernels by their time", async (g
   assertEquals(peaks.gflops, 2 * lanes * 64 * 4096 / 1e6 / 1024);
   assertEquals(peaks.readGigabytes, peaks.gigabytes);
   // Copies and reads of buffers and, where kernels read textures, of these too.
-  const sources = gpu.leastTexelBytes.products < Infinity ? 2 : 1;
+  const sources = gpu.leastTexelBytes < Infinity ? 2 : 1;
   assertEquals(recorded, 8 + sources * (7 + 7));
 });

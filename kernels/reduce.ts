@@ -2,10 +2,11 @@
 
 import { GpuMemoryError } from "./errors.ts";
 import type { Gpu } from "./gpu.ts";
-import { definePackedKernel, packFor, packLimits, runPacked } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./reduce.wgsl" with { type: "text" };
 import { elementBytes, type Slice } from "./slice.ts";
 import { alignedRange, capacityOf, splitLength } from "./slice_elements.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 const kernel = definePackedKernel("reduce", source, { a: { binding: 1 }, b: { binding: 2 } });
 
@@ -66,7 +67,7 @@ function piecesOf(
 ): { pieces: Piece[]; chunks: number } {
   const { outer, length, inner } = options;
   const rowElements = length * inner;
-  const capacity = capacityOf(packLimits(gpu));
+  const capacity = capacityOf(copyLimits(gpu));
   const whole = splitLength(
     length,
     rowElements <= capacity ? length : Math.max(1, Math.floor(capacity / inner)),

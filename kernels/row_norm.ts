@@ -2,12 +2,13 @@
 
 import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
-import { definePackedKernel, type PackedKernel, packFor, packLimits, runPacked } from "./pack.ts";
+import { definePackedKernel, type PackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./row_norm.wgsl" with { type: "text" };
 import rowsLane from "./rows_lane.wgsl" with { type: "text" };
 import rowsWorkgroup from "./rows_workgroup.wgsl" with { type: "text" };
 import { reduce } from "./reduce.ts";
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 /** Who walks a row: one lane, or a workgroup whose lanes exchange their sums. */
 export type RowForm = "lane" | "workgroup";
@@ -107,7 +108,7 @@ function runRows(
   const elements = elementBytes(rows.x) * size.width;
   const bytesOf = (name: string): number => name === operands.statistics ? 8 : elements;
   const rowBytes = Object.keys(rows).map(bytesOf);
-  for (const range of splitRows(packLimits(gpu), size.rows, { rowBytes, operation })) {
+  for (const range of splitRows(copyLimits(gpu), size.rows, { rowBytes, operation })) {
     const buffers: Record<string, Slice> = { ...whole };
     for (const [name, slice] of Object.entries(rows)) {
       buffers[name] = sliceRows(slice, range, bytesOf(name));
@@ -203,7 +204,7 @@ function sumChunks(
     multiple: images > 1 ? imageRows : chunk,
     operation: "row_norm.chunk_gradients",
   };
-  for (const range of splitRows(packLimits(gpu), rows, options)) {
+  for (const range of splitRows(copyLimits(gpu), rows, options)) {
     const count = images > 1
       ? range.count / imageRows * imageChunks
       : Math.ceil(range.count / chunk);

@@ -3,10 +3,11 @@
 import type { Gpu } from "./gpu.ts";
 import { lanesFor } from "./lanes.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
-import { definePackedKernel, packFor, packLimits, runPacked } from "./pack.ts";
+import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import rowExponentials from "./row_exponentials.wgsl" with { type: "text" };
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import source from "./softmax.wgsl" with { type: "text" };
+import { copyLimits } from "./texel_pool.ts";
 
 const kernels = definePackedKernel("softmax", `${lanes}\n${rowExponentials}\n${source}`, {
   x: { binding: 1 },
@@ -42,7 +43,7 @@ function launch(
   const matrices = Object.entries(options.matrices);
   const { packs } = packFor(kernels, columns);
   const rowBytes = elementBytes(matrices[0]![1]) * columns;
-  for (const range of splitRows(packLimits(gpu), rows, { rowBytes: [rowBytes], operation })) {
+  for (const range of splitRows(copyLimits(gpu), rows, { rowBytes: [rowBytes], operation })) {
     const parts = matrices.map(([name, slice]) => [name, sliceRows(slice, range, rowBytes)]);
     runPacked(gpu, kernels, columns, entryPoint, {
       buffers: { ...options.whole, ...Object.fromEntries(parts) },

@@ -1,15 +1,10 @@
 /** Runs kernels over equally long arrays of any length, several packs of four elements an invocation. @module */
 
 import type { Gpu, RunOptions } from "./gpu.ts";
-import {
-  definePackedKernel,
-  type PackedInput,
-  type PackedKernel,
-  packLimits,
-  runPacked,
-} from "./pack.ts";
+import { definePackedKernel, type PackedInput, type PackedKernel, runPacked } from "./pack.ts";
 import { elementBytes, elementCount, type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 import span from "./span.wgsl" with { type: "text" };
+import { copyLimits } from "./texel_pool.ts";
 
 /** Packs of an invocation, at least. */
 const LEAST_PACKS = 4;
@@ -81,7 +76,7 @@ export function runSpans(
     { width: 1, start: whole, count: count - whole },
   ];
   const operation = `${kernel.vector.name}.${entryPoint}`;
-  const limits = kernel.inputs.size > 0 ? packLimits(gpu, TEXEL_PART_BYTES) : gpu;
+  const limits = kernel.inputs.size > 0 ? copyLimits(gpu, TEXEL_PART_BYTES) : gpu;
   for (const part of parts) {
     if (part.count === 0) continue;
     const { width } = part;

@@ -20,16 +20,14 @@ const MOST_COPY_BYTES = 2 ** 26;
  * Limits of parts of arrays that can also be copied into textures.
  *
  * @param gpu The device.
- * @param leastTexelBytes From which size on they are, infinite where they never are.
  * @param mostBytes Bytes of a copy, at most. Default: as many as may be.
  * @returns The device's limits or, where it reads textures, smaller ones.
  */
 export function copyLimits(
-  gpu: BindingLimits,
-  leastTexelBytes: number,
+  gpu: BindingLimits & { leastTexelBytes: number },
   mostBytes: number = MOST_COPY_BYTES,
 ): BindingLimits {
-  const { maxBindingBytes, offsetAlignment } = gpu;
+  const { maxBindingBytes, offsetAlignment, leastTexelBytes } = gpu;
   const most = leastTexelBytes < Infinity ? mostBytes : Infinity;
   return { offsetAlignment, maxBindingBytes: Math.min(maxBindingBytes, most) };
 }

@@ -106,7 +106,7 @@ function variantFor(
 ): NonNullable<GemvOptions["variant"]> {
   if (variant) return variant;
   if (!gpu.adapter.software) return "workgroup";
-  const windows = !gpu.hasMaskedVectors &&
+  const windows = !gpu.adapter.hasMaskedVectors &&
     [weight, pair].every((bound) => fitsWindows(gpu, bound, inputs));
   return windows ? "windows" : "registers";
 }

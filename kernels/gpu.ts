@@ -50,6 +50,11 @@ export interface AdapterDescription {
   software: boolean;
   /** Lanes of a subgroup, where the device has subgroups and their size is fixed; else 0. */
   subgroupSize: number;
+  /**
+   * Whether it is a software adapter on a processor that has vectors with masks, and 32 registers for them: it loads from storage buffers
+   * about as fast as from uniform ones, and large tiles pay. Default false.
+   */
+  hasMaskedVectors?: boolean;
 }
 
 /** Counters of a {@linkcode Gpu}. */
@@ -118,8 +123,6 @@ export class Gpu implements Disposable {
   readonly maxBindingBytes: number;
   /** Arrays of at least so many bytes are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
   readonly leastTexelBytes: number;
-  /** Whether it is a software adapter that loads from storage buffers about as fast as from uniform ones. */
-  readonly hasMaskedVectors: boolean;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
   /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
@@ -153,7 +156,6 @@ export class Gpu implements Disposable {
     );
     this.leastTexelBytes = options.leastTexelBytes ??
       (adapter.software ? LEAST_TEXEL_BYTES : Infinity);
-    this.hasMaskedVectors = adapter.software && hasMaskedVectors();
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
@@ -221,7 +223,12 @@ export class Gpu implements Disposable {
     const subgroupSize = fixed ? info.subgroupMinSize : 0;
     const name = info.description || info.device || info.architecture || "unknown adapter";
     const software = info.isFallbackAdapter || /llvmpipe|swiftshader|software|lavapipe/i.test(name);
-    return new Gpu(device, { name, vendor: info.vendor, software, subgroupSize }, options);
+    const masked = software && hasMaskedVectors();
+    return new Gpu(
+      device,
+      { name, vendor: info.vendor, software, subgroupSize, hasMaskedVectors: masked },
+      options,
+    );
   }
 
   /**

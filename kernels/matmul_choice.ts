@@ -24,6 +24,8 @@ export function adapterClass(adapter: AdapterDescription): AdapterClass {
 const SOFTWARE_LANES = 8;
 /** Products of fewer multiplications take the tile that compiles faster instead of the one that runs faster. */
 const LARGE_PRODUCT = 2 ** 24;
+/** From so many multiplications on a tile is worth twice the time to compile, if it is a tenth faster. */
+const HUGE_PRODUCT = 2 ** 27;
 /** Workgroups of 128 × 128 numbers that keep a discrete GPU busy. */
 const MANY_LARGE_TILES = 128;
 
@@ -36,7 +38,9 @@ const MANY_LARGE_TILES = 128;
  */
 export function tileFor(shape: ProductShape, adapter: AdapterDescription): Tile {
   if (!adapter.software) return gpuTile(shape, adapter);
-  return adapter.subgroupSize === SOFTWARE_LANES ? subgroupTile(shape) : softwareTile(shape);
+  return adapter.subgroupSize === SOFTWARE_LANES
+    ? subgroupTile(shape, adapter)
+    : softwareTile(shape);
 }
 
 /**
@@ -110,12 +114,16 @@ const LARGE_SUBGROUP_TILES = [
  * and dealt out, and the other operand lies along the lanes: the longer side of the product, where it is long enough for all of them.
  * Where both are, it is A: lanes that store to rows of their own wait less for memory, as they have more of it on the way.
  */
-function subgroupTile({ rows, columns }: ProductShape): Tile {
+function subgroupTile(
+  { rows, columns, inner, batch }: ProductShape,
+  { hasMaskedVectors = false }: AdapterDescription,
+): Tile {
   if (rows <= 8) return alongColumns(rows <= 4 ? rows : 8, rows <= 4 ? 4 : 8);
   if (columns <= 4) return alongRows(8, columns);
   if (columns <= 16) return alongRows(8, columns <= 8 ? 8 : 16);
   if (rows <= 16) return alongColumns(16, 8);
-  return alongRows(4, 32);
+  const huge = Math.min(rows, columns) >= 64 && rows * columns * inner * batch >= HUGE_PRODUCT;
+  return hasMaskedVectors && huge ? alongRows(8, 32) : alongRows(4, 32);
 }
 
 /** Without subgroups the best lane owns 16×16 numbers; lanes must not idle, so few columns or few rows bend the grid of lanes. */

@@ -142,6 +142,17 @@ Deno.test("tileFor() leaves no lane of a software adapter idle where a product i
   assertEquals(extents([1024, 64], 8), [32, 32]);
 });
 
+Deno.test("tileFor() gives huge products large tiles where a processor has registers for them", () => {
+  const shape = { rows: 1024, columns: 1024, inner: 1024, batch: 1 };
+  const adapter = { ...CPU, subgroupSize: 8 };
+  const masked = { ...adapter, hasMaskedVectors: true };
+  const extents = (tile: Tile): [number, number] => [tileRows(tile), tileColumns(tile)];
+  assertEquals(extents(tileFor(shape, adapter)), [32, 32]);
+  assertEquals(extents(tileFor(shape, masked)), [64, 32]);
+  assertEquals(extents(tileFor({ ...shape, inner: 16 }, masked)), [32, 32]);
+  assertEquals(extents(tileFor({ ...shape, columns: 32, inner: 16384 }, masked)), [32, 32]);
+});
+
 Deno.test("tileFor() gives large products of a discrete GPU large tiles", () => {
   const shape = { rows: 2048, columns: 2048, inner: 2048, batch: 1 };
   const gpu: AdapterDescription = { ...CPU, software: false, name: "NVIDIA H100", vendor: "4318" };

@@ -4,7 +4,7 @@ import type { BufferPool } from "./pool.ts";
 import type { BindingLimits, Slice } from "./slice.ts";
 
 /** Texels of a row, as in texels.wgsl: vector i of an array is texel (i % TEXEL_ROW, i / TEXEL_ROW). */
-export const TEXEL_ROW = 512;
+export const TEXEL_ROW = 1024;
 /**
  * Unused texels behind each row, a line of a cache: rows of a matrix are often a power of two apart, and would otherwise all be kept in
  * the same few places of a cache.

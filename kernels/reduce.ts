@@ -10,8 +10,12 @@ import { copyLimits } from "./texel_pool.ts";
 
 const kernel = definePackedKernel("reduce", source, { a: { binding: 1 }, b: { binding: 2 } });
 
-/** One invocation reduces about this many elements, or packs of four. */
-const CHUNK_LENGTH = 128;
+/** One invocation reduces about this many elements, or packs of four; of a long axis more, as a workgroup's start costs time. */
+const CHUNK_LENGTH = 128, LONG_CHUNK_LENGTH = 512;
+/** Elements, or packs, of a long axis: its chunks still keep an adapter busy. */
+const LONG_LENGTH = 2 ** 19;
+/** Lanes of a software adapter that load at the same time. */
+const SOFTWARE_LANES = 8;
 /** Elements from which rows that one pass could reduce are read in packs of four, at the price of a second pass. */
 const MANY_ELEMENTS = 2 ** 17;
 
@@ -34,8 +38,11 @@ export interface ReduceOptions {
   inner: number;
   /** Multiplies the result of a sum, default 1. */
   factor?: number;
-  /** Whether an invocation reduces neighbors along the axis. Default: on a software adapter. */
-  contiguous?: boolean;
+  /**
+   * Invocations that take turns along the axis. Default: all, and on a software adapter, whose cores each best read one stretch of memory,
+   * those that load at the same time.
+   */
+  together?: number;
 }
 
 /** A pass over operands of which a part is meant. */
@@ -54,18 +61,29 @@ interface Piece {
   length: number;
   chunkStart: number;
   chunks: number;
+  /** Elements of each, at most. */
+  chunk: number;
+  /** Of these chunks, how many take turns. */
+  together: number;
 }
 
-function chunksOf(length: number): number {
-  return length <= 2 * CHUNK_LENGTH ? 1 : Math.ceil(length / CHUNK_LENGTH);
+/** Cuts a length; the number of chunks is a multiple of those that take turns. */
+function chunksOf(length: number, most: number): Pick<Piece, "chunks" | "chunk" | "together"> {
+  if (length <= 2 * CHUNK_LENGTH) return { chunks: 1, chunk: length, together: 1 };
+  const chunk = length >= LONG_LENGTH ? LONG_CHUNK_LENGTH : CHUNK_LENGTH;
+  const chunks = Math.ceil(length / chunk);
+  const together = Math.min(most, chunks);
+  return { chunks: Math.ceil(chunks / together) * together, chunk, together };
 }
 
 /** Splits the input so that each part fits one binding: whole outer rows where one fits, else parts of a row. */
 function piecesOf(
   gpu: Gpu,
-  options: Pick<ReduceOptions, "outer" | "length" | "inner">,
+  options: Pick<ReduceOptions, "outer" | "length" | "inner" | "together">,
 ): { pieces: Piece[]; chunks: number } {
   const { outer, length, inner } = options;
+  const lanes = Math.max(1, Math.floor(SOFTWARE_LANES / packFor(kernel, inner).packs));
+  const together = options.together ?? (gpu.adapter.software ? lanes : Infinity);
   const rowElements = length * inner;
   const capacity = capacityOf(copyLimits(gpu));
   const whole = splitLength(
@@ -74,7 +92,12 @@ function piecesOf(
   );
   let chunks = 0;
   const lengths = whole.map(({ start, count }) => {
-    const part = { lengthStart: start, length: count, chunkStart: chunks, chunks: chunksOf(count) };
+    const part = {
+      lengthStart: start,
+      length: count,
+      chunkStart: chunks,
+      ...chunksOf(count, together),
+    };
     chunks += part.chunks;
     return part;
   });
@@ -96,7 +119,7 @@ function runPass(
   options: Pass,
   plan: { pieces: Piece[]; chunks: number },
 ): void {
-  const { a, b, y, length, inner, factor = 1, contiguous = gpu.adapter.software } = options;
+  const { a, b, y, length, inner, factor = 1 } = options;
   const packed = inner % 4 === 0 && [a, b, y].every(startsPack);
   const { packs } = packFor(kernel, packed ? inner : 1);
   const width = packed ? 4 : 1;
@@ -119,14 +142,14 @@ function runPass(
         length: piece.length,
         packs: packed ? packs : inner,
         chunks: piece.chunks,
-        chunk: piece.chunks === 1 ? piece.length : CHUNK_LENGTH,
+        chunk: piece.chunk,
+        together: piece.together,
         first: input.first / width,
         first_b: (second?.first ?? 0) / width,
         first_y: output.first / width,
         output_stride: plan.chunks * inner / width,
         factor,
       },
-      constants: { CONTIGUOUS: contiguous ? 1 : 0 },
       threads: piece.outer * piece.chunks * inner / width,
     });
   }

@@ -2,14 +2,11 @@
 // inner axis, in a fixed order: the same input gives the same bits. Each turn of a loop adds up eight elements by themselves, so that
 // no long chain of additions loses digits.
 
-// Whether the elements of a chunk are neighbors, as a processor's cache wants it. Else element l belongs to chunk l % chunks, so that
-// neighboring lanes of a GPU read neighboring elements.
-override CONTIGUOUS: u32 = 1u;
-
-// `chunk`: elements of a chunk of neighbors; `first…`: where the bound range starts in the slice that is meant; `output_stride`: distance
-// of two outer rows of the output. All in packs.
+// `chunk`: elements of a chunk; `together`: chunks that take turns, element by element, so that neighboring lanes read neighbors; `first…`:
+// where the bound range starts in the slice that is meant; `output_stride`: distance of two outer rows of the output. `packs`, `first…` and
+// `output_stride` are in packs.
 struct Params {
-  outer: u32, length: u32, packs: u32, chunks: u32, chunk: u32,
+  outer: u32, length: u32, packs: u32, chunks: u32, chunk: u32, together: u32,
   first: u32, first_b: u32, first_y: u32, output_stride: u32, factor: f32,
 }
 
@@ -32,23 +29,15 @@ fn chunkOf(t: u32) -> Chunk {
   let outer = rest / params.chunks;
   let start = params.first + outer * params.length * params.packs + pack;
   let output = params.first_y + outer * params.output_stride + chunk * params.packs + pack;
-  if (CONTIGUOUS == 1u) {
-    let end = min((chunk + 1u) * params.chunk, params.length);
-    return Chunk(
-      outer < params.outer,
-      outer,
-      start + chunk * params.chunk * params.packs,
-      start + end * params.packs,
-      params.packs,
-      output,
-    );
-  }
+  // Elements of the chunks that take turns with this one.
+  let block = params.together * params.chunk;
+  let begin = chunk / params.together * block;
   return Chunk(
     outer < params.outer,
     outer,
-    start + chunk * params.packs,
-    start + params.length * params.packs,
-    params.chunks * params.packs,
+    start + (begin + chunk % params.together) * params.packs,
+    start + min(begin + block, params.length) * params.packs,
+    params.together * params.packs,
     output,
   );
 }

@@ -47,10 +47,10 @@ async function reduceOnGpu(
   reduction: Reduction,
   shape: readonly [number, number, number],
   data: { a: Float32Array | Float16Array; b: Float32Array | Float16Array },
-  options: { contiguous: boolean; shift?: number },
+  options: { together?: number; shift?: number } = {},
 ): Promise<Float32Array> {
   const [outer, length, inner] = shape;
-  const { contiguous, shift = 0 } = options;
+  const { together, shift = 0 } = options;
   const upload = (values: Float32Array | Float16Array) => {
     const whole = gpu.acquire(shift + values.byteLength);
     const half = values instanceof Float16Array;
@@ -62,23 +62,24 @@ async function reduceOnGpu(
   const b = upload(data.b);
   const y = gpu.acquire(4 * outer * inner);
   const second = reduction === "sum_products" ? { b } : {};
-  reduce(gpu, reduction, { a, ...second, y, outer, length, inner, contiguous });
+  const order = together === undefined ? {} : { together };
+  reduce(gpu, reduction, { a, ...second, y, outer, length, inner, ...order });
   const [bytes] = await gpu.read([y]);
   for (const slice of [a, b, y]) gpu.release(slice);
   return new Float32Array(bytes!);
 }
 
 for (const reduction of REDUCTIONS) {
-  gpuTest(`reduce() by ${reduction} equals the host, in both orders`, async (gpu) => {
+  gpuTest(`reduce() by ${reduction} equals the host, in all orders`, async (gpu) => {
     for (const shape of SHAPES) {
       const [outer, length, inner] = shape;
       const a = randomNumbers(outer * length * inner, `a ${shape}`).map((value) => value - 3);
       const b = randomNumbers(a.length, `b ${shape}`);
       const expected = reduceOnHost(reduction, shape, { a, b });
-      for (const contiguous of [true, false]) {
+      for (const together of [1, 8, Infinity]) {
         for (const shift of [0, 4]) {
-          const found = await reduceOnGpu(gpu, reduction, shape, { a, b }, { contiguous, shift });
-          assertClose(found, expected, REDUCTION, `${shape}, ${contiguous}, ${shift}`);
+          const found = await reduceOnGpu(gpu, reduction, shape, { a, b }, { together, shift });
+          assertClose(found, expected, REDUCTION, `${shape}, ${together}, ${shift}`);
         }
       }
     }
@@ -90,7 +91,7 @@ for (const reduction of REDUCTIONS) {
     const a = randomNumbers(3 * 401 * 8, "a");
     const b = randomNumbers(a.length, "b");
     const expected = reduceOnHost(reduction, shape, { a, b });
-    const found = await reduceOnGpu(textured, reduction, shape, { a, b }, { contiguous: true });
+    const found = await reduceOnGpu(textured, reduction, shape, { a, b });
     assertClose(found, expected, REDUCTION, "values");
     assert(textured.stats().copiedBytes > a.byteLength, "a copy into a texture");
   });
@@ -104,7 +105,7 @@ for (const reduction of REDUCTIONS) {
       a: Float32Array.from(a),
       b: Float32Array.from(b),
     });
-    const found = await reduceOnGpu(gpu, reduction, shape, { a, b }, { contiguous: true });
+    const found = await reduceOnGpu(gpu, reduction, shape, { a, b });
     assertClose(found, expected, HALF, "values");
   });
 }
@@ -115,7 +116,7 @@ gpuTest("reduce() splits what few bytes of a binding hold", async () => {
   const b = randomNumbers(515, "b");
   for (const shape of [[1, 515, 1], [5, 103, 1]] as const) {
     const expected = reduceOnHost("sum_products", shape, { a, b });
-    const found = await reduceOnGpu(gpu, "sum_products", shape, { a, b }, { contiguous: true });
+    const found = await reduceOnGpu(gpu, "sum_products", shape, { a, b });
     assertClose(found, expected, REDUCTION, `${shape}`);
   }
 });

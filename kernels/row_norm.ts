@@ -1,6 +1,7 @@
 /** Launchers of row_norm.wgsl: layer norm and RMS norm of rows, and their gradients. @module */
 
 import type { Gpu } from "./gpu.ts";
+import { defineHeldKernel, holdsRows, runHeldRows } from "./held_rows.ts";
 import { MOST_ITERATIONS, requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, type PackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./row_norm.wgsl" with { type: "text" };
@@ -26,6 +27,31 @@ const kernels = {
   workgroup: definePackedKernel("row_norm", `${rowsWorkgroup}\n${source}`, INPUTS),
 };
 
+/** RMS norm without a modulation, of rows of a fixed length. A workgroup keeps the weight from row to row. */
+const heldKernel = defineHeldKernel(
+  "row_norm",
+  { x: INPUTS.x, weight: INPUTS.weight },
+  ({ rowPacks, each, combine }) =>
+    `struct Params { rows: u32, each: u32, width: f32, eps: f32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read_write> newStatistics: array<vec2f>; // (rows): 0, 1 / deviation
+@group(0) @binding(6) var<storage, read_write> y: array<StoredPack>; // (rows, packs)
+
+@compute @workgroup_size(THREADS)
+fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  ${each((i, at) => `let w${i} = weightAt(l + ${at});`)}
+  let begin = flatIndex(w, n, 0u) / THREADS * params.each;
+  for (var row = begin; row < min(begin + params.each, params.rows); row++) {
+    let first = row * ${rowPacks}u + l;
+    ${each((i, at) => `let x${i} = xAt(first + ${at});`)}
+    let squares = ${combine((a, b) => `(${a} + ${b})`, (i) => `x${i} * x${i}`)};
+    let factor = 1.0 / sqrt(subgroupAdd(packSum(squares)) / params.width + params.eps);
+    ${each((i, at) => `y[first + ${at}] = StoredPack(x${i} * factor * w${i});`)}
+    if (l == 0u) { newStatistics[row] = vec2f(0.0, factor); }
+  }
+}`,
+);
+
 /** Extents and kind of a normalization of rows. */
 export interface RowNormSize {
   /** Rows. */
@@ -38,7 +64,10 @@ export interface RowNormSize {
   centered: boolean;
   /** Images that the rows belong to, with as many rows each, where each image has a modulation of its own. Default 1. */
   images?: number;
-  /** Default: `lane` on a software adapter unless the row is too long for its loops; else `workgroup`. */
+  /**
+   * Default: `lane` on a software adapter unless the row is too long for its loops; else `workgroup`. Without it, RMS norm holds rows in
+   * registers where it can.
+   */
   form?: RowForm;
 }
 
@@ -144,6 +173,18 @@ export function rowNormForward(
   size: RowNormSize,
 ): void {
   const { x, weight, bias, statistics, y, modulation } = buffers;
+  const { rows, width, eps, centered, form } = size;
+  if (!centered && !modulation && form === undefined && holdsRows(gpu, width)) {
+    runHeldRows(gpu, heldKernel, "forward", {
+      rows,
+      columns: width,
+      matrices: { x, y },
+      vectors: { newStatistics: { slice: statistics, rowBytes: 8 } },
+      whole: { weight },
+      params: { width, eps },
+    });
+    return;
+  }
   runRows(gpu, "forward", size, {
     rows: { x, newStatistics: statistics, y },
     // Every declared binding needs a buffer, also the one that RMS norm does not read.

@@ -1,6 +1,7 @@
 /** Launchers of softmax.wgsl: softmax, log-softmax and cross-entropy over rows of any length. @module */
 
 import type { Gpu } from "./gpu.ts";
+import { defineHeldKernel, holdsRows, runHeldRows } from "./held_rows.ts";
 import { lanesFor } from "./lanes.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
 import { definePackedKernel, packFor, runPacked } from "./pack.ts";
@@ -13,6 +14,31 @@ const kernels = definePackedKernel("softmax", `${lanes}\n${rowExponentials}\n${s
   x: { binding: 1 },
   dy: { binding: 3 },
 });
+
+/** Softmax of rows of a fixed length: each exponential is taken once. */
+const heldKernel = defineHeldKernel(
+  "softmax",
+  { x: { binding: 1 } },
+  ({ rowPacks, each, combine }) =>
+    `struct Params { rows: u32, each: u32 }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(5) var<storage, read_write> y: array<StoredPack>; // (rows, packs)
+
+@compute @workgroup_size(THREADS)
+fn softmax(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
+  let begin = flatIndex(w, n, 0u) / THREADS * params.each;
+  for (var row = begin; row < min(begin + params.each, params.rows); row++) {
+    let first = row * ${rowPacks}u + l;
+    ${each((i, at) => `let x${i} = xAt(first + ${at});`)}
+    let greatest = subgroupMax(packMaximum(${
+      combine((a, b) => `max(${a}, ${b})`, (i) => `x${i}`)
+    }));
+    ${each((i) => `let e${i} = packExpOfNegative(x${i} - greatest);`)}
+    let share = 1.0 / subgroupAdd(packSum(${combine((a, b) => `(${a} + ${b})`, (i) => `e${i}`)}));
+    ${each((i, at) => `y[first + ${at}] = StoredPack(e${i} * share);`)}
+  }
+}`,
+);
 
 /** Extents of a matrix whose rows are normalized. */
 export interface RowsShape {
@@ -75,6 +101,10 @@ export function softmaxForward(
   options: { x: Slice; y: Slice; logarithm: boolean },
 ): void {
   const { logarithm, ...matrices } = options;
+  if (!logarithm && holdsRows(gpu, shape.columns)) {
+    runHeldRows(gpu, heldKernel, "softmax", { ...shape, matrices });
+    return;
+  }
   launch(gpu, logarithm ? "log_softmax" : "softmax", shape, { matrices });
 }
 

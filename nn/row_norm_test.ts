@@ -156,6 +156,11 @@ gpuTest("modulatedRmsNorm() rejects vectors of another shape", (gpu) => {
 });
 
 checkOp("rmsNorm()", [
+  rmsCase("of rows that registers hold, in ranges", [131, 96], {
+    half: ["x"],
+    bindingLimit: 2 ** 14,
+  }),
+  rmsCase("of rows of nine packs a lane", [3, 288]),
   rmsCase("of three axes", [2, 5, 32], { half: ["x"] }),
   rmsCase("of rows that are no multiple of four, ranged", [37, 7], { bindingLimit: 512 }),
   rmsCase("of rows of vectors, ranged", [37, 12], { bindingLimit: 1024 }),

@@ -36,6 +36,21 @@ function cases(
     half: ["x"],
     bindingLimit: 1024,
   }, {
+    name: "of rows that registers hold, in ranges",
+    inputs: { x: { shape: [131, 96] } },
+    run,
+    reference: ({ x }) => reference(x!, 96),
+    close: ELEMENTWISE,
+    half: ["x"],
+    bindingLimit: 2048,
+  }, {
+    name: "of rows of nine packs a lane",
+    inputs: { x: { shape: [3, 288] } },
+    run,
+    wrt: [],
+    reference: ({ x }) => reference(x!, 288),
+    close: ELEMENTWISE,
+  }, {
     name: "of one column",
     inputs: { x: { shape: [3, 1] } },
     run,
@@ -67,6 +82,10 @@ gpuTest("softmax() passes NaN on within its row", async (gpu) => {
   using tape = new Tape(gpu);
   const y = await softmax(tape.input(new Float32Array([NaN, 1, 0, 0]), [2, 2])).read();
   assertEquals([...y], [NaN, NaN, 0.5, 0.5]);
+  const wide = new Float32Array(2 * 64);
+  wide[63] = NaN;
+  const probabilities = await softmax(tape.input(wide, [2, 64])).read();
+  assertEquals([...probabilities], [...Array(64).fill(NaN), ...Array(64).fill(1 / 64)]);
 });
 
 gpuTest("softmax() rejects a scalar", (gpu) => {

@@ -33,7 +33,7 @@ export interface CachedAttentionOptions extends CacheSizes {
   qkv: Slice;
   /** (positions, headDim / 2, [cosine, sine]), f32. */
   table: Slice;
-  /** (batch, room, kvHeads, headDim), f32 or f16: receives the turned key. */
+  /** (batch, kvHeads, room, headDim), f32 or f16: receives the turned key. */
   key: Slice;
   /** Like `key`: receives the value. */
   value: Slice;

@@ -12,8 +12,8 @@ const CHUNK = 256u;
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec4f>;           // (images, heads + 2 kv_heads, packs)
 @group(0) @binding(2) var<storage, read> table: array<vec4f>;         // (positions, packs): cosine, sine, cosine, sine
-@group(0) @binding(3) var<storage, read_write> key: array<Stored4>;   // (images, room, kv_heads, packs)
-@group(0) @binding(4) var<storage, read_write> value: array<Stored4>; // (images, room, kv_heads, packs)
+@group(0) @binding(3) var<storage, read_write> key: array<Stored4>;   // (images, kv_heads, room, packs)
+@group(0) @binding(4) var<storage, read_write> value: array<Stored4>; // (images, kv_heads, room, packs)
 @group(0) @binding(5) var<storage, read_write> mixed: array<vec4f>;   // (images, heads, packs)
 
 var<workgroup> query: array<vec4f, PACKS>;
@@ -32,9 +32,8 @@ fn turned(at: u32, pack: u32) -> vec4f {
 fn attend(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u32) {
   let image = w.y;
   let row = image * (params.heads + 2u * params.kv_heads);
-  let step = params.kv_heads * PACKS;
-  let cached = image * params.room * step + w.x * PACKS;
-  let newest = cached + params.position * step;
+  let cached = (image * params.kv_heads + w.x) * params.room * PACKS;
+  let newest = cached + params.position * PACKS;
   for (var pack = l; pack < PACKS; pack += THREADS) {
     key[newest + pack] = Stored4(turned((row + params.heads + w.x) * PACKS, pack));
     value[newest + pack] = Stored4(qkv[(row + params.heads + params.kv_heads + w.x) * PACKS + pack]);
@@ -54,7 +53,7 @@ fn attend(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u
       var highest = maximum;
       for (var token = first + l; token < end; token += THREADS) {
         var score = 0.0;
-        for (var pack = 0u; pack < PACKS; pack++) { score += dot(query[pack], vec4f(key[cached + token * step + pack])); }
+        for (var pack = 0u; pack < PACKS; pack++) { score += dot(query[pack], vec4f(key[cached + token * PACKS + pack])); }
         scores[token - first] = score;
         highest = max(highest, score);
       }
@@ -72,7 +71,7 @@ fn attend(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) l: u
       for (var pack = l; pack < PACKS; pack += THREADS) {
         var total = totals[pack] * rescale;
         for (var token = first; token < end; token++) {
-          total += scores[token - first] * vec4f(value[cached + token * step + pack]);
+          total += scores[token - first] * vec4f(value[cached + token * PACKS + pack]);
         }
         totals[pack] = total;
       }

@@ -27,9 +27,9 @@ export interface KvCacheOptions {
 
 /** Keys and values of one attention layer. It owns its buffers until it is disposed. */
 export class KvCache implements Disposable {
-  /** (batch, tokens, kvHeads, headDim): turned keys; what has not been appended is undefined. */
+  /** (batch, kvHeads, tokens, headDim): turned keys; what has not been appended is undefined. */
   readonly key: Parameter;
-  /** (batch, tokens, kvHeads, headDim): values. */
+  /** (batch, kvHeads, tokens, headDim): values. */
   readonly value: Parameter;
 
   /**
@@ -40,7 +40,7 @@ export class KvCache implements Disposable {
    */
   constructor(gpu: Gpu, options: KvCacheOptions) {
     const { batch, tokens, kvHeads, headDim, dtype = "f32" } = options;
-    const shape = [batch, tokens, kvHeads, headDim];
+    const shape = [batch, kvHeads, tokens, headDim];
     const settings = { dtype, trainable: false, purpose: "a cache of keys and values" };
     this.key = new Parameter(gpu, shape, settings);
     this.value = new Parameter(gpu, shape, settings);
@@ -81,7 +81,7 @@ export function cachedAttention(qkv: Tensor, options: CachedAttentionOptions): T
   }
   const { table, heads, cache, position } = options;
   const { positions, pairs } = dims(table, "positions pairs parts", "cachedAttention() table");
-  const [batch, room, kvHeads, headDim] = cache.key.shape as [number, number, number, number];
+  const [batch, kvHeads, room, headDim] = cache.key.shape as [number, number, number, number];
   assertShape(qkv, [batch, 1, (heads + 2 * kvHeads) * headDim], "cachedAttention() qkv");
   assertShape(table, [positions, headDim / 2, 2], "cachedAttention() table");
   if (qkv.dtype !== "f32" || heads % kvHeads !== 0 || pairs % 2 !== 0) {

@@ -10,7 +10,7 @@ import { largestDifference } from "./difference.ts";
 import type { CheckContext } from "./file_check.ts";
 import { tokenBatch } from "./gpt_model.ts";
 import { type JsonObject, numberOf, objectOf } from "./json.ts";
-import { compareTensor, HEADS, toFile, upload } from "./layout.ts";
+import { compareTensor, upload } from "./layout.ts";
 import { topMargins } from "./margin.ts";
 
 /** How far logits by cache may be from those of the full forward pass. */
@@ -64,8 +64,9 @@ async function checkCache(
   const [cache] = predictor.caches;
   if (!cache) throw new RangeError("Cannot check a cache: expected one a block, found none");
   for (const [name, values] of Object.entries({ k: cache.key, v: cache.value })) {
-    const data = toFile(await values.read(), values.shape, HEADS);
-    await file.compare(`kv_cache_block0.${name}`, data, { group: "kv_cache_block0" });
+    await file.compare(`kv_cache_block0.${name}`, await values.read(), {
+      group: "kv_cache_block0",
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 /** The pool of GPU buffers: acquired, released and reused by size, so that a training step allocates nothing after the first. @module */
 
 import { GpuMemoryError } from "./errors.ts";
+import { FreeList } from "./free_list.ts";
 
 /** What memory is used for, as plans and errors name it. */
 export const MEMORY_USES = [
@@ -72,7 +73,7 @@ function noBytes(): Record<MemoryUse, number> {
 export class BufferPool {
   readonly #device: GPUDevice;
   readonly #options: BufferPoolOptions;
-  readonly #free = new Map<number, GPUBuffer[]>();
+  readonly #free = new FreeList<GPUBuffer>();
   readonly #live = new Map<GPUBuffer, MemoryUse>();
   readonly #uses: Record<MemoryUse, number> = noBytes();
   #liveBytes = 0;
@@ -130,9 +131,7 @@ export class BufferPool {
     this.#liveBytes -= buffer.size;
     this.#uses[use] -= buffer.size;
     this.#pooledBytes += buffer.size;
-    const list = this.#free.get(buffer.size);
-    if (list) list.push(buffer);
-    else this.#free.set(buffer.size, [buffer]);
+    this.#free.put(buffer.size, buffer);
   }
 
   /**
@@ -157,14 +156,14 @@ export class BufferPool {
     if (this.#pooledBytes <= keepBytes) return;
     this.#options.flush();
     this.#options.onTrim();
-    for (const [size, list] of [...this.#free].sort((a, b) => b[0] - a[0])) {
-      while (list.length > 0 && this.#pooledBytes > keepBytes) {
-        const buffer = list.pop()!;
+    for (const size of [...this.#free.sizes].sort((a, b) => b - a)) {
+      while (this.#pooledBytes > keepBytes) {
+        const buffer = this.#free.take(size);
+        if (!buffer) break;
         this.#pooledBytes -= size;
         this.#options.onDestroy(buffer);
         buffer.destroy();
       }
-      if (list.length === 0) this.#free.delete(size);
     }
   }
 
@@ -220,13 +219,11 @@ export class BufferPool {
   #takeFree(size: number): GPUBuffer | undefined {
     let best = this.#free.has(size) ? size : Infinity;
     if (best === Infinity) {
-      for (const other of this.#free.keys()) {
+      for (const other of this.#free.sizes) {
         if (other >= size && other <= size * SLACK && other < best) best = other;
       }
     }
-    const list = this.#free.get(best);
-    const buffer = list?.pop();
-    if (list?.length === 0) this.#free.delete(best);
+    const buffer = this.#free.take(best);
     if (buffer) this.#pooledBytes -= buffer.size;
     return buffer;
   }

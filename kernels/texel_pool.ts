@@ -1,5 +1,6 @@
 /** The pool of textures that hold arrays of vectors: software adapters load texels faster than elements of storage buffers. @module */
 
+import { FreeList } from "./free_list.ts";
 import type { BufferPool } from "./pool.ts";
 import type { BindingLimits, Slice } from "./slice.ts";
 
@@ -46,7 +47,7 @@ export function fitsTexelCopy({ half, texture, offsetBytes, bytes }: Slice): boo
 export class TexelPool {
   readonly #device: GPUDevice;
   readonly #bytes: Pick<BufferPool, "count">;
-  readonly #free = new Map<number, GPUTexture[]>();
+  readonly #free = new FreeList<GPUTexture>();
   readonly #live = new Set<GPUTexture>();
 
   /**
@@ -72,7 +73,7 @@ export class TexelPool {
     // Few different heights, so that nearly equal sizes share textures.
     const step = 2 ** Math.max(0, Math.floor(Math.log2(wanted)) - 2);
     const rows = uneven(Math.ceil(wanted / step) * step);
-    let texture = this.#free.get(rows)?.pop();
+    let texture = this.#free.take(rows);
     if (texture) this.#bytes.count(bytesOf(texture), -bytesOf(texture));
     else {
       this.#bytes.count(rows * (TEXEL_ROW + PADDING) * TEXEL_BYTES);
@@ -96,19 +97,18 @@ export class TexelPool {
   release(texture: GPUTexture): boolean {
     if (!this.#live.delete(texture)) return false;
     this.#bytes.count(-bytesOf(texture), bytesOf(texture));
-    const list = this.#free.get(texture.height);
-    if (list) list.push(texture);
-    else this.#free.set(texture.height, [texture]);
+    this.#free.put(texture.height, texture);
     return true;
   }
 
   /** Destroys all released textures; what was recorded must have been submitted. */
   trim(): void {
-    for (const texture of [...this.#free.values()].flat()) {
-      this.#bytes.count(0, -bytesOf(texture));
-      texture.destroy();
+    for (const rows of [...this.#free.sizes]) {
+      for (let texture = this.#free.take(rows); texture; texture = this.#free.take(rows)) {
+        this.#bytes.count(0, -bytesOf(texture));
+        texture.destroy();
+      }
     }
-    this.#free.clear();
   }
 }
 

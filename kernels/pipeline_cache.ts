@@ -11,10 +11,22 @@ const MOST_BIND_GROUPS = 16384;
 export interface Pipeline {
   /** What a pass runs. */
   readonly pipeline: GPUComputePipeline;
-  /** Layout of its bind group. */
+  /** Layout of its bind group: the same object for equal layouts. */
   readonly layout: GPUBindGroupLayout;
-  /** Equal for equal layouts. */
-  readonly layoutKey: string;
+}
+
+/** A pipeline and what it was made for. */
+interface KnownPipeline extends Pipeline {
+  readonly names: readonly string[];
+  readonly constants: Readonly<Record<string, number>>;
+}
+
+/** A bind group and what it binds. */
+interface KnownBindGroup {
+  readonly group: GPUBindGroup;
+  readonly layout: GPUBindGroupLayout;
+  readonly paramsBytes: number;
+  readonly slices: readonly Slice[];
 }
 
 /** What is bound to which entry point. */
@@ -57,13 +69,16 @@ export interface PipelineCacheOptions {
 export class PipelineCache {
   readonly #device: GPUDevice;
   readonly #options: PipelineCacheOptions;
-  readonly #pipelines = new Map<string, Map<string, Pipeline>>();
+  /** By text and entry point. Those of an entry point are few: to compare them costs less than to make a key. */
+  readonly #pipelines = new Map<string, Map<string, KnownPipeline[]>>();
   readonly #modules = new Map<string, GPUShaderModule>();
   readonly #layouts = new Map<string, GPUBindGroupLayout>();
-  readonly #bindGroups = new Map<string, GPUBindGroup>();
+  /** By a number that is equal for equal bindings, and seldom for others. */
+  readonly #bindGroups = new Map<number, KnownBindGroup[]>();
   readonly #ids = new WeakMap<GPUBuffer | GPUTexture, number>();
   #nextId = 0;
   #made = 0;
+  #madeGroups = 0;
 
   /**
    * Starts empty.
@@ -87,12 +102,12 @@ export class PipelineCache {
    */
   pipeline(binding: Binding, constants: Readonly<Record<string, number>>): Pipeline {
     const { kernel, entryPoint } = binding;
+    let byEntryPoint = this.#pipelines.get(kernel.source);
+    if (!byEntryPoint) this.#pipelines.set(kernel.source, byEntryPoint = new Map());
+    let variants = byEntryPoint.get(entryPoint);
+    if (!variants) byEntryPoint.set(entryPoint, variants = []);
+    for (const known of variants) if (isFor(known, binding.buffers, constants)) return known;
     const names = Object.keys(binding.buffers);
-    const variant = `${entryPoint}|${names}|${JSON.stringify(constants)}`;
-    let byVariant = this.#pipelines.get(kernel.source);
-    if (!byVariant) this.#pipelines.set(kernel.source, byVariant = new Map());
-    const known = byVariant.get(variant);
-    if (known) return known;
     const entries = layoutEntries(binding);
     const operation = `${kernel.name}.${entryPoint}`;
     const device = this.#device;
@@ -121,8 +136,8 @@ export class PipelineCache {
     device.popErrorScope().then((error) => {
       if (error) this.#options.onError(new GpuError(operation, error.message));
     });
-    const made = { pipeline, layout, layoutKey };
-    byVariant.set(variant, made);
+    const made = { pipeline, layout, names, constants };
+    variants.push(made);
     this.#made++;
     const { name, source } = kernel;
     this.#options.onPipeline({ name, source, entryPoint, constants, buffers: names });
@@ -140,8 +155,10 @@ export class PipelineCache {
    */
   bindGroup(pipeline: Pipeline, { kernel, entryPoint, buffers }: Binding): GPUBindGroup {
     const { maxBindingBytes, uniform } = this.#options;
+    const { layout } = pipeline;
     // Kernels with equal layouts may have parameters of different sizes.
-    let key = `${pipeline.layoutKey}|${kernel.fields.size}`;
+    const ownParams = kernel.paramsBinding >= 0 ? paramsBytes(kernel) : 0;
+    let hash = ownParams;
     for (const name in buffers) {
       const { buffer, offsetBytes, bytes, texture } = buffers[name]!;
       if ((texture !== undefined) !== (kernel.bindings.get(name)!.texels ?? false)) {
@@ -156,10 +173,14 @@ export class PipelineCache {
           `Cannot run ${kernel.name}.${entryPoint}: expected ${name} of at most ${maxBindingBytes} bytes (the adapter's largest binding), found ${bytes}`,
         );
       }
-      key += `|${this.#idOf(texture ?? buffer)}:${offsetBytes}:${bytes}`;
+      hash = Math.imul(hash ^ this.#idOf(texture ?? buffer), 0x01000193) ^ offsetBytes + bytes;
     }
-    const known = this.#bindGroups.get(key);
-    if (known) return known;
+    let groups = this.#bindGroups.get(hash);
+    for (const known of groups ?? []) {
+      if (known.layout === layout && known.paramsBytes === ownParams && binds(known, buffers)) {
+        return known.group;
+      }
+    }
     const operation = `${kernel.name}.${entryPoint}`;
     assertNoAlias(operation, kernel, buffers);
     const entries: GPUBindGroupEntry[] = Object.entries(buffers).map(([name, slice]) => ({
@@ -172,19 +193,28 @@ export class PipelineCache {
       },
     }));
     if (kernel.paramsBinding >= 0) {
-      const resource = { buffer: uniform, offset: 0, size: paramsBytes(kernel) };
+      const resource = { buffer: uniform, offset: 0, size: ownParams };
       entries.push({ binding: kernel.paramsBinding, resource });
     }
-    if (this.#bindGroups.size >= MOST_BIND_GROUPS) this.#bindGroups.clear();
-    const { layout } = pipeline;
+    if (this.#bindGroups.size >= MOST_BIND_GROUPS) {
+      this.#bindGroups.clear();
+      groups = undefined;
+    }
     const group = this.#device.createBindGroup({ label: operation, layout, entries });
-    this.#bindGroups.set(key, group);
+    this.#madeGroups++;
+    if (!groups) this.#bindGroups.set(hash, groups = []);
+    groups.push({ group, layout, paramsBytes: ownParams, slices: Object.values(buffers) });
     return group;
   }
 
   /** Pipelines made so far. */
   get pipelines(): number {
     return this.#made;
+  }
+
+  /** Bind groups made so far. */
+  get bindGroups(): number {
+    return this.#madeGroups;
   }
 
   /** Forgets all bind groups, before a buffer is destroyed. */
@@ -207,6 +237,34 @@ export class PipelineCache {
  */
 export function paramsBytes(kernel: Kernel): number {
   return Math.ceil(kernel.fields.size / 4) * 16;
+}
+
+/** Whether a pipeline was made for buffers of these names, in this order, and for these constants. */
+function isFor(
+  { names, constants }: KnownPipeline,
+  wantedBuffers: Readonly<Record<string, Slice>>,
+  wanted: Readonly<Record<string, number>>,
+): boolean {
+  let i = 0;
+  for (const name in wantedBuffers) if (names[i++] !== name) return false;
+  if (i !== names.length) return false;
+  for (const name in wanted) if (constants[name] !== wanted[name]) return false;
+  for (const name in constants) if (!(name in wanted)) return false;
+  return true;
+}
+
+/** Whether a bind group binds these ranges, in this order. */
+function binds({ slices }: KnownBindGroup, buffers: Readonly<Record<string, Slice>>): boolean {
+  let i = 0;
+  for (const name in buffers) {
+    const known = slices[i++];
+    const { buffer, texture, offsetBytes, bytes } = buffers[name]!;
+    if (
+      known?.buffer !== buffer || known.texture !== texture || known.offsetBytes !== offsetBytes ||
+      known.bytes !== bytes
+    ) return false;
+  }
+  return i === slices.length;
 }
 
 function layoutEntries({ kernel, entryPoint, buffers }: Binding): GPUBindGroupLayoutEntry[] {

@@ -25,6 +25,28 @@ gpuTest("a released buffer serves requests of nearly its size", async () => {
   }
 });
 
+gpuTest(
+  "which of several buffers is taken does not depend on the order of their return",
+  async () => {
+    using gpu = await Gpu.open();
+    const slices = Array.from({ length: 4 }, () => gpu.acquire(1000));
+    for (const slice of slices) gpu.release(slice);
+    for (const order of [[2, 0, 3, 1], [3, 2, 1, 0]]) {
+      const taken = slices.map(() => gpu.acquire(1000));
+      assertEquals(
+        taken.map(({ buffer }) => slices.findIndex((slice) => slice.buffer === buffer)),
+        [
+          0,
+          1,
+          2,
+          3,
+        ],
+      );
+      for (const i of order) gpu.release(taken[i]!);
+    }
+  },
+);
+
 gpuTest("live, pooled and peak bytes add up", async () => {
   using gpu = await Gpu.open();
   const x = gpu.acquire(1000), y = gpu.acquire(0);

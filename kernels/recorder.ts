@@ -41,6 +41,8 @@ export interface RecorderStats {
   submits: number;
   /** Pipelines made so far. */
   pipelines: number;
+  /** Bind groups made so far: a step that repeats another one makes none. */
+  bindGroups: number;
   /** Bytes moved by copies between buffers so far. */
   copiedBytes: number;
   /** Milliseconds so far in which the device had nothing to do between a wait for it and the next submit. */
@@ -275,7 +277,8 @@ export class Recorder implements Disposable {
    * @returns Counts now.
    */
   stats(): RecorderStats {
-    return { ...this.#stats, pipelines: this.#cache.pipelines };
+    const { pipelines, bindGroups } = this.#cache;
+    return { ...this.#stats, pipelines, bindGroups };
   }
 
   /** Destroys what it holds. */

@@ -36,6 +36,21 @@ const RUNS: Readonly<Record<string, StepRun>> = {
   "stage II, two batches, checkpoints": transformer(TWO_BATCHES, BLOCKS),
 };
 
+/** The first step makes the buffers, the second binds them as all later ones do. */
+const NEW_STEPS = 2;
+
+gpuTest("a step that repeats another one makes no buffers and no bind groups", async (gpu) => {
+  for (const [name, run] of Object.entries(RUNS)) {
+    using dry = Gpu.dry(gpu);
+    using step = openTrainingStep(dry, run, 3);
+    for (let number = 0; number < NEW_STEPS; number++) await step.run(number);
+    const { createdBuffers, bindGroups } = dry.stats();
+    for (let number = NEW_STEPS; number < NEW_STEPS + 3; number++) await step.run(number);
+    const after = dry.stats();
+    assertEquals([after.createdBuffers, after.bindGroups], [createdBuffers, bindGroups], name);
+  }
+});
+
 gpuTest("planStep() says what the real step takes, byte for byte", async (gpu) => {
   for (const [name, run] of Object.entries(RUNS)) {
     gpu.trim();

@@ -35,7 +35,7 @@ const MOST_WINDOWS = 14;
 export interface GemvOptions {
   /** (rows, inputs), f32. */
   x: Slice;
-  /** (outputs, inputs), f32 or f16. */
+  /** (outputs, inputs), f32 or f16; on a software adapter faster as {@linkcode Gpu.copyToTexels} copies it. */
   weight: Slice;
   /** (outputs, inputs), of the type of `weight`: `y` is its product with x times `silu` of that of `weight` and x. */
   pair?: Slice | undefined;
@@ -92,7 +92,9 @@ export function gemv(gpu: Gpu, options: GemvOptions): void {
   for (let first = 0; first < rows; first += ROWS_EACH) {
     const count = Math.min(ROWS_EACH, rows - first);
     const rowBytes = [
-      ...variant === "windows" ? [] : [elementBytes(weight) * inputs],
+      ...variant === "windows" || weight.texture && (!pair || pair.texture)
+        ? []
+        : [elementBytes(weight) * inputs],
       4 * (pair ? 2 : 1) * sumsOfRows(count) * inputs / laneLength(variant, options),
     ];
     const ranges = splitRows(gpu, outputs, { rowBytes, operation: "gemv.multiply" });
@@ -105,6 +107,7 @@ function variantFor(
   { variant, weight, pair = weight, inputs }: GemvOptions,
 ): NonNullable<GemvOptions["variant"]> {
   if (variant) return variant;
+  if (weight.texture || pair.texture) return "registers";
   if (!gpu.adapter.software) return "workgroup";
   const windows = !gpu.adapter.hasMaskedVectors &&
     [weight, pair].every((bound) => fitsWindows(gpu, bound, inputs));
@@ -154,11 +157,17 @@ function inRegisters(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
   const { inputs } = options;
   const { range } = part;
   withSums(gpu, "registers", options, part, (form, weight, { buffers, params, slices }) => {
-    const bound = sliceRows(weight, range, elementBytes(weight) * inputs);
-    gpu.run(gemvKernel(form), "multiply", {
+    const texels = weight.texture !== undefined;
+    const bound = texels ? weight : sliceRows(weight, range, elementBytes(weight) * inputs);
+    gpu.run(gemvKernel({ ...form, texels }), "multiply", {
       // The kernel reads 16-bit weights as words of two.
       buffers: { ...buffers, weight: { ...bound, half: false } },
-      params: { ...params, first_window: 0, outputs_each: OUTPUTS_EACH },
+      params: {
+        ...params,
+        first_window: 0,
+        first_output: texels ? range.start : 0,
+        outputs_each: OUTPUTS_EACH,
+      },
       workgroups: [Math.ceil(range.count / OUTPUTS_EACH), slices],
     });
   });
@@ -185,7 +194,7 @@ function inWindows(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
       });
       gpu.run(kernel, "multiply", {
         buffers: { ...buffers, ...Object.fromEntries(windows) },
-        params: { ...params, first_window: first, outputs_each: outputs },
+        params: { ...params, first_window: first, first_output: 0, outputs_each: outputs },
         workgroups: [1, slices],
       });
     }

@@ -2,6 +2,7 @@
 
 import { defineKernel, type Kernel } from "./kernel.ts";
 import { COMPONENTS, range } from "./matmul_form.ts";
+import texelsSource from "./texels.wgsl" with { type: "text" };
 
 /** Lanes that a software adapter runs in step. */
 export const GEMV_LANES = 8;
@@ -16,6 +17,8 @@ export interface GemvForm {
   half: boolean;
   /** How the weights are bound, if not as one storage buffer: in windows of so many outputs, each a uniform buffer. */
   windows?: GemvWindows | undefined;
+  /** Whether all weights lie in a texture, of which a part may be multiplied. */
+  texels?: boolean | undefined;
 }
 
 /** Uniform bindings of one dispatch, `weight0` and so on. */
@@ -39,7 +42,7 @@ const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
  * @returns Text with the entry point `multiply`.
  */
 export function gemvSource(form: GemvForm): string {
-  const { rows, length, half, windows } = form;
+  const { rows, length, half, windows, texels = false } = form;
   // Numbers of one load, and loads of a lane.
   const unit = half ? 8 : 4;
   const loads = length / unit;
@@ -63,11 +66,16 @@ export function gemvSource(form: GemvForm): string {
       }
     }
   }
+  const loaded = (weight: string, index: string): string => {
+    if (!texels) return `${weight}[${index}]`;
+    const texel = `texelAt(${weight}, ${index})`;
+    return half ? `bitcast<vec4u>(${texel})` : texel;
+  };
   const products = (weight: string): string[] => [
     // Two chains of additions: one alone would wait for each sum.
     `var even = ${vector}(); var odd = ${vector}();`,
     ...range(loads).flatMap((v) => [
-      `let w${v} = ${weight}[at + ${v * GEMV_LANES}u];`,
+      `let w${v} = ${loaded(weight, `at + ${v * GEMV_LANES}u`)};`,
       ...half
         ? range(4).map((i) => `let h${v}_${i} = unpack2x16float(w${v}.${COMPONENTS[i]});`)
         : [],
@@ -98,7 +106,7 @@ export function gemvSource(form: GemvForm): string {
       "let begin = group.x * params.outputs_each;",
       "let end = min(begin + params.outputs_each, params.outputs);",
       "for (var output = begin; output < end; output++) {",
-      `let at = output * params.inputs / ${unit}u + first;`,
+      `let at = (params.first_output + output) * params.inputs / ${unit}u + first;`,
       ...products("weight"),
       "}",
     );
@@ -110,8 +118,13 @@ export function gemvSource(form: GemvForm): string {
         windows.outputs * windows.inputs / unit
       }>;`
     )
+    : texels
+    ? ["@group(0) @binding(1) var weight: Texels;"]
     : [`@group(0) @binding(1) var<storage, read> weight: array<${four}>; // (outputs, inputs)`];
-  return `struct Params { first_row: u32, last_row: u32, inputs: u32, first_window: u32, outputs: u32, slices: u32, outputs_each: u32 }
+  return `${texels ? texelsSource : ""}
+struct Params {
+  first_row: u32, last_row: u32, inputs: u32, first_window: u32, first_output: u32, outputs: u32, slices: u32, outputs_each: u32,
+}
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>; // (all rows, inputs)
 @group(0) @binding(3) var<storage, read_write> sums: array<${vector}>; // (outputs, slices, lanes): a number a row
@@ -134,8 +147,8 @@ const kernels = new Map<string, Kernel>();
  * @returns The kernel.
  */
 export function gemvKernel(form: GemvForm): Kernel {
-  const { rows, length, half, windows } = form;
-  const name = `gemv_${rows}x${length}${half ? "_f16" : ""}${
+  const { rows, length, half, windows, texels } = form;
+  const name = `gemv_${rows}x${length}${half ? "_f16" : ""}${texels ? "_texels" : ""}${
     windows ? `_${windows.count}x${windows.outputs}x${windows.inputs}` : ""
   }`;
   let kernel = kernels.get(name);

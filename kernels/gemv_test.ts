@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
 import { assertClose, REDUCTION, type Tolerance } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
-import { gemv, type GemvOptions, servesGemv } from "./gemv.ts";
+import { gemv, servesGemv } from "./gemv.ts";
 import { Gpu } from "./gpu.ts";
 import type { Slice } from "./slice.ts";
 
@@ -22,7 +22,7 @@ const SIZES: Sizes[] = [
   { rows: 7, inputs: 64, outputs: 9 },
 ];
 
-const VARIANTS = ["windows", "registers", "workgroup"] as const;
+const VARIANTS = ["windows", "registers", "texels", "workgroup"] as const;
 
 interface Data {
   x: Float32Array;
@@ -87,7 +87,7 @@ async function product(
   gpu: Gpu,
   sizes: Sizes,
   data: Data,
-  options: Pick<GemvOptions, "variant"> & { half: boolean } & Additions,
+  options: { variant?: typeof VARIANTS[number]; half: boolean } & Additions,
 ): Promise<Float32Array> {
   const { half, biased, paired, gated, variant } = options;
   const upload = (values: Float32Array | Float16Array): Slice => {
@@ -95,10 +95,13 @@ async function product(
     gpu.upload(slice, values);
     return slice;
   };
-  const uploadWeights = (values: Float32Array): Slice => ({
-    ...upload(half ? Float16Array.from(values) : values),
-    half,
-  });
+  const texels = variant === "texels";
+  const buffers: Slice[] = [];
+  const uploadWeights = (values: Float32Array): Slice => {
+    const slice = upload(half ? Float16Array.from(values) : values);
+    if (texels) buffers.push(slice);
+    return { ...texels ? gpu.copyToTexels(slice) : slice, half };
+  };
   const x = upload(data.x);
   const weight = uploadWeights(data.weight);
   const pair = uploadWeights(data.pair);
@@ -114,12 +117,12 @@ async function product(
     ...biased ? { bias } : {},
     ...paired ? { pair } : {},
     ...gated ? { gated: { gate, residual } } : {},
-    ...variant ? { variant } : {},
+    ...variant && !texels ? { variant } : {},
   };
   assertEquals(servesGemv(gpu, operands), true);
   gemv(gpu, operands);
   const [bytes] = await gpu.read([y]);
-  for (const slice of [x, weight, pair, bias, gate, residual, y]) gpu.release(slice);
+  for (const slice of [x, weight, pair, bias, gate, residual, y, ...buffers]) gpu.release(slice);
   return new Float32Array(bytes!);
 }
 

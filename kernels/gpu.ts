@@ -471,6 +471,11 @@ export class Gpu implements Disposable {
     return { ...this.#pool.stats(), ...this.#recorder.stats(), ...this.#moved };
   }
 
+  /** Bytes of the budget that nobody holds. */
+  get spareBytes(): number {
+    return this.#pool.spareBytes;
+  }
+
   /** Live bytes by what they hold. */
   get memoryUses(): MemoryUses {
     return this.#pool.uses;

@@ -192,6 +192,11 @@ export class BufferPool {
     };
   }
 
+  /** Bytes of the budget that nobody holds. */
+  get spareBytes(): number {
+    return this.#options.byteBudget - this.#liveBytes;
+  }
+
   /** Live bytes by what they hold. */
   get uses(): MemoryUses {
     return { most: { ...this.#most }, atPeak: this.#atPeak };

@@ -56,7 +56,7 @@ export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition
     inputs,
     outputs,
   };
-  if (!residual && servesGemv(gpu, fewRows)) gemv(gpu, fewRows);
+  if (!residual && servesGemv(gpu, fewRows)) gemv(gpu, { ...fewRows, weight: tape.repeated(w) });
   else {
     matmul(gpu, {
       a: { slice: x.storage },

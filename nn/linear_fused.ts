@@ -27,7 +27,12 @@ function productOfFewRows(
     ...others,
   };
   if (servesGemv(tape.gpu, options)) {
-    gemv(tape.gpu, options);
+    const { pair } = options;
+    gemv(tape.gpu, {
+      ...options,
+      weight: tape.repeated(options.weight),
+      pair: pair && tape.repeated(pair),
+    });
     return y;
   }
   tape.release(y);

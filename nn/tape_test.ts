@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertRejects, assertStrictEquals, assertThrows } from "@std/assert";
+import { Gpu } from "../kernels/gpu.ts";
 import { gpuTest } from "../tests/op_case.ts";
 import { square } from "./activation.ts";
 import { cast } from "./cast.ts";
@@ -265,6 +266,26 @@ gpuTest("a tensor of a closed tape cannot be read", async (gpu) => {
     leaked = tape.input(ones(1), [1]);
   }
   await assertRejects(() => leaked.read(), TypeError, "expected an open tape, found it closed");
+});
+
+gpuTest("Tape.repeated() copies a weight that is read again, while memory is left", async () => {
+  for (const byteBudget of [Infinity, 2 ** 14]) {
+    using gpu = await Gpu.open({ byteBudget });
+    using weight = new Parameter(gpu, [8, 64]);
+    using recording = new Tape(gpu);
+    const copies = gpu.adapter.software && byteBudget === Infinity;
+    {
+      using tape = new Tape(gpu, { record: false });
+      assertStrictEquals(tape.repeated(weight.storage), weight.storage);
+      const again = tape.repeated(weight.storage);
+      assertEquals(again.texture !== undefined, copies);
+      assertStrictEquals(tape.repeated(weight.storage), again);
+      assertEquals(gpu.stats().liveBytes > 2 * 2048, copies);
+    }
+    assertEquals(gpu.stats().liveBytes, 2048);
+    recording.repeated(weight.storage);
+    assertStrictEquals(recording.repeated(weight.storage), weight.storage);
+  }
 });
 
 gpuTest(

@@ -4,14 +4,9 @@
  */
 
 import type { Gpu, RunOptions } from "./gpu.ts";
-import {
-  definePackedKernel,
-  type PackedInput,
-  type PackedKernel,
-  packLimits,
-  runPacked,
-} from "./pack.ts";
+import { definePackedKernel, type PackedInput, type PackedKernel, runPacked } from "./pack.ts";
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
+import { copyLimits } from "./texel_pool.ts";
 
 /** Lanes of a subgroup of a software adapter, a workgroup here. */
 const LANES = 8;
@@ -128,7 +123,7 @@ export function runHeldRows(
     rowBytes: operands.map(([, { rowBytes }]) => rowBytes),
     operation: `${held.vector.name}.${entryPoint}`,
   };
-  for (const range of splitRows(packLimits(gpu), rows, split)) {
+  for (const range of splitRows(copyLimits(gpu), rows, split)) {
     const each = Math.min(MOST_ROWS, Math.max(1, Math.floor(range.count / BUSY_WORKGROUPS)));
     runPacked(gpu, held, columns, entryPoint, {
       buffers: {

@@ -115,7 +115,7 @@ async function secondsOfCopiedByte(gpu: Gpu): Promise<number> {
     await gpu.settle();
     const startMs = performance.now();
     for (let copy = 0; copy < COPIES; copy++) {
-      if (gpu.leastTexelBytes.products <= COPIED_BYTES) gpu.release(gpu.copyToTexels(source));
+      if (gpu.leastTexelBytes <= COPIED_BYTES) gpu.release(gpu.copyToTexels(source));
       else gpu.copy(source, target);
     }
     await gpu.settle();

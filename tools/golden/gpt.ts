@@ -15,6 +15,16 @@ import { checkSampling } from "./gpt_sampling.ts";
 import { numberOf, objectOf } from "./json.ts";
 import { compareTensor, upload } from "./layout.ts";
 
+/** A connection that hands on the output of a block's part as it is. */
+function unconnected(x: Tensor): { base: Tensor; gain: Tensor; dropPath: number } {
+  const [batch = 1, , channels = 1] = x.shape;
+  return {
+    base: x.tape.input(new Float32Array(x.size), x.shape),
+    gain: x.tape.input(new Float32Array(batch * channels).fill(1), [batch, channels]),
+    dropPath: 0,
+  };
+}
+
 /** The training forward pass and its gradients. */
 async function checkLoss({ gpu, file }: CheckContext, model: Transformer): Promise<void> {
   using tape = new Tape(gpu);
@@ -49,7 +59,7 @@ async function checkInside({ gpu, file }: CheckContext, model: Transformer): Pro
   const modulated = modulate(normalized, { scale: scale1, shift: shift1 });
   const qkv = block.attention.wqkv.forward(modulated);
   const { query, key } = splitHeads(qkv, model.rotaryTable, { heads, kvHeads });
-  const attended = block.attention.forward(modulated, context);
+  const attended = block.attention.forward(modulated, context, unconnected(h));
   const h1 = addGated(h, attended, gamma1);
   const ffnIn = modulate(block.ffnNorm.forward(h1), { scale: scale2, shift: shift2 });
 
@@ -63,7 +73,7 @@ async function checkInside({ gpu, file }: CheckContext, model: Transformer): Pro
   await compare("attn_out", attended);
   await compare("h1", h1);
   await compare("ffn_in", ffnIn);
-  await compare("ffn_out", block.feedForward.forward(ffnIn, context));
+  await compare("ffn_out", block.feedForward.forward(ffnIn, context, unconnected(h)));
   await compare("block0_out", block.forward(h, modulation, context));
 
   const head = model.headNorm.modulation(conditions.head);

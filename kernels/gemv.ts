@@ -250,7 +250,7 @@ function withSums(
 function inWorkgroups(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
   const { x, weight, pair = weight, inputs } = options;
   const bound = (slice: Slice): Slice => sliceRows(slice, part.range, elementBytes(slice) * inputs);
-  const operand = { weight: bound(weight), pair_weight: bound(pair), x };
+  const operand = { weight: bound(weight), pairWeight: bound(pair), x };
   finish(gpu, "multiply", options, { ...part, operand, shares: 0, pairFirst: 0 });
 }
 

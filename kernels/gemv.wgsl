@@ -12,7 +12,7 @@ override GATED: u32 = 0;
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight: array<Stored4>;      // (outputs, packs)
-@group(0) @binding(2) var<storage, read> pair_weight: array<Stored4>; // (outputs, packs)
+@group(0) @binding(2) var<storage, read> pairWeight: array<Stored4>; // (outputs, packs)
 @group(0) @binding(3) var<storage, read> x: array<vec4f>;             // (all rows, packs)
 @group(0) @binding(4) var<storage, read> bias: array<f32>;            // (all outputs)
 @group(0) @binding(5) var<storage, read> gate: array<f32>;            // (all rows, all outputs)
@@ -59,7 +59,7 @@ fn multiply(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, 
   var pairs = vec4f();
   for (var k = l; k < params.packs; k += THREADS) {
     rows += rowDots(k, vec4f(weight[output * params.packs + k]));
-    if (PAIRED != 0u) { pairs += rowDots(k, vec4f(pair_weight[output * params.packs + k])); }
+    if (PAIRED != 0u) { pairs += rowDots(k, vec4f(pairWeight[output * params.packs + k])); }
   }
   lane_sums[l] = rows;
   if (PAIRED != 0u) { lane_pair_sums[l] = pairs; }

@@ -42,8 +42,8 @@ const COPIES = 8;
 /** Parts of a product, of which one is measured if it takes long enough. */
 const PARTS = 16;
 const LONG_MS = 20;
-/** What a dispatch costs besides its work, in milliseconds. */
-const DISPATCH_MS = 0.03;
+/** Dispatches in a row from which it is learned what one costs besides its work. */
+const ROW = 100;
 
 /**
  * Kernels that run in the same time whatever their buffers hold. Others follow indices that they find there, and those of made-up
@@ -81,8 +81,10 @@ export async function estimateTime(
     group.ms = timed.ms;
     spent += timed.spentMs;
   }
-  gpu.trim();
   const measured = groups.filter(({ ms }) => ms !== undefined);
+  const cheapest = measured.toSorted((a, b) => a.ms! - b.ms!).at(0);
+  const overheadMs = cheapest ? await overheadOf(gpu, cheapest) : 0;
+  gpu.trim();
   const rateOf = (like: Group): number => {
     const same = (a: Group): boolean => a.dispatch.kernel.name === like.dispatch.kernel.name;
     const kind = (a: Group): boolean => isProduct(a.dispatch) === isProduct(like.dispatch);
@@ -99,7 +101,7 @@ export async function estimateTime(
   }
   const allMs = knownMs + otherMs;
   return {
-    seconds: (allMs + DISPATCH_MS * dispatches.length) / 1000 +
+    seconds: (allMs + overheadMs * dispatches.length) / 1000 +
       copiedBytes * await secondsOfCopiedByte(gpu),
     measuredShare: knownMs / allMs,
   };
@@ -192,6 +194,29 @@ function groupsOf(dispatches: readonly Dispatch[]): Group[] {
 
 /** Runs a dispatch on buffers of zeros; milliseconds by the device's clock. */
 async function measure(gpu: Gpu, dispatch: Dispatch): Promise<number> {
+  using bound = bind(gpu, dispatch);
+  gpu.startProfile();
+  bound.run();
+  const { dispatches } = await gpu.finishProfile();
+  return dispatches.reduce((sum, { durationMs }) => sum + durationMs, 0);
+}
+
+/** Milliseconds that a dispatch takes on the host and the device beside its own, in a row of many. */
+async function overheadOf(gpu: Gpu, { dispatch, ms }: Group): Promise<number> {
+  using bound = bind(gpu, dispatch);
+  let least = Infinity;
+  for (let i = 0; i < REPETITIONS; i++) {
+    await gpu.settle();
+    const startMs = performance.now();
+    for (let run = 0; run < ROW; run++) bound.run();
+    await gpu.settle();
+    least = Math.min(least, performance.now() - startMs);
+  }
+  return Math.max(0, least / ROW - (ms ?? 0));
+}
+
+/** A dispatch with buffers of zeros of its own. */
+function bind(gpu: Gpu, dispatch: Dispatch): Disposable & { readonly run: () => void } {
   const { kernel, entryPoint, constants, params, workgroups, work } = dispatch;
   const buffers: Record<string, Slice> = {};
   const acquired: Slice[] = [];
@@ -201,9 +226,9 @@ async function measure(gpu: Gpu, dispatch: Dispatch): Promise<number> {
     buffers[name] = texture ? gpu.copyToTexels(buffer) : buffer;
     acquired.push(buffer, ...(texture ? [buffers[name]] : []));
   }
-  gpu.startProfile();
-  gpu.run(kernel, entryPoint, { buffers, constants, params, workgroups, ...(work && { work }) });
-  const { dispatches } = await gpu.finishProfile();
-  for (const slice of acquired) gpu.release(slice);
-  return dispatches.reduce((sum, { durationMs }) => sum + durationMs, 0);
+  const options = { buffers, constants, params, workgroups, ...(work && { work }) };
+  return {
+    run: () => gpu.run(kernel, entryPoint, options),
+    [Symbol.dispose]: () => acquired.forEach((slice) => gpu.release(slice)),
+  };
 }

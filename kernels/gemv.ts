@@ -22,10 +22,10 @@ export const MOST_GEMV_ROWS = 8;
 /** Rows of one dispatch. */
 const ROWS_EACH = 4;
 /**
- * Most bytes of a row of weights that a lane multiplies, and so keeps the inputs of: more make longer texts, which `windows` repeat for
- * each window; fewer read rows in parts, of which processors fetch less ahead: half the rate for parts of 2 KiB.
+ * Most numbers of a row that a lane keeps: more make longer texts, which `windows` repeat for each window; fewer divide the rows of
+ * weights, and of parts that lie apart processors fetch less ahead: half the rate for parts of 2 KiB, two thirds for 5.
  */
-const MOST_KEPT_BYTES = { windows: 256, registers: 704 };
+const MOST_KEPT = { windows: 64, registers: 352 };
 /** Outputs that a workgroup of a software adapter walks over: x is loaded once for them. */
 const OUTPUTS_EACH = 128;
 /** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
@@ -140,7 +140,7 @@ function laneLength(
   if (variant === "workgroup") return inputs;
   const unit = 16 / elementBytes(weight);
   const units = inputs / GEMV_LANES / unit;
-  let length = Math.min(units, MOST_KEPT_BYTES[variant] / 16);
+  let length = Math.min(units, MOST_KEPT[variant] / unit);
   while (units % length !== 0) length--;
   return length * unit;
 }

@@ -10,9 +10,12 @@ import { copyLimits } from "./texel_pool.ts";
 
 const kernel = definePackedKernel("reduce", source, { a: { binding: 1 }, b: { binding: 2 } });
 
-/** One invocation reduces about this many elements, or packs of four; of a long axis more, as a workgroup's start costs time. */
+/**
+ * One invocation reduces about this many elements, or packs of four; on a software adapter, where the start of a workgroup costs time, more
+ * of a long axis.
+ */
 const CHUNK_LENGTH = 128, LONG_CHUNK_LENGTH = 512;
-/** Elements, or packs, of a long axis: its chunks still keep an adapter busy. */
+/** Elements, or packs, of a long axis: its chunks still keep a software adapter busy. */
 const LONG_LENGTH = 2 ** 19;
 /** Lanes of a software adapter that load at the same time. */
 const SOFTWARE_LANES = 8;
@@ -68,9 +71,13 @@ interface Piece {
 }
 
 /** Cuts a length; the number of chunks is a multiple of those that take turns. */
-function chunksOf(length: number, most: number): Pick<Piece, "chunks" | "chunk" | "together"> {
+function chunksOf(
+  { adapter }: Gpu,
+  length: number,
+  most: number,
+): Pick<Piece, "chunks" | "chunk" | "together"> {
   if (length <= 2 * CHUNK_LENGTH) return { chunks: 1, chunk: length, together: 1 };
-  const chunk = length >= LONG_LENGTH ? LONG_CHUNK_LENGTH : CHUNK_LENGTH;
+  const chunk = adapter.software && length >= LONG_LENGTH ? LONG_CHUNK_LENGTH : CHUNK_LENGTH;
   const chunks = Math.ceil(length / chunk);
   const together = Math.min(most, chunks);
   return { chunks: Math.ceil(chunks / together) * together, chunk, together };
@@ -96,7 +103,7 @@ function piecesOf(
       lengthStart: start,
       length: count,
       chunkStart: chunks,
-      ...chunksOf(count, together),
+      ...chunksOf(gpu, count, together),
     };
     chunks += part.chunks;
     return part;

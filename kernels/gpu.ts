@@ -123,6 +123,8 @@ export class Gpu implements Disposable {
   readonly maxBindingBytes: number;
   /** Arrays of at least so many bytes are worth a copy into a texture, see {@linkcode Gpu.copyToTexels}. */
   readonly leastTexelBytes: number;
+  /** The same for kernels that load each element about once: a copy, which one thread makes, pays only where loads from buffers are slow. */
+  readonly leastStreamBytes: number;
   /** Offsets of storage bindings are multiples of this many bytes. */
   readonly offsetAlignment: number;
   /** Default `THREADS` of a dispatch that is given in workgroups; one given in `threads` may take more. */
@@ -142,7 +144,7 @@ export class Gpu implements Disposable {
   private constructor(
     device: GPUDevice,
     adapter: AdapterDescription,
-    options: GpuOptions & { dry?: DryGpuOptions; tiles?: TileTable },
+    options: GpuOptions & { leastStreamBytes?: number; dry?: DryGpuOptions; tiles?: TileTable },
   ) {
     this.#device = device;
     this.adapter = adapter;
@@ -156,6 +158,8 @@ export class Gpu implements Disposable {
     );
     this.leastTexelBytes = options.leastTexelBytes ??
       (adapter.software ? LEAST_TEXEL_BYTES : Infinity);
+    this.leastStreamBytes = options.leastStreamBytes ?? options.leastTexelBytes ??
+      (adapter.hasMaskedVectors ? Infinity : this.leastTexelBytes);
     this.offsetAlignment = device.limits.minStorageBufferOffsetAlignment;
     this.threads = adapter.software ? SOFTWARE_THREADS : GPU_THREADS;
     this.#pool = new BufferPool(device, {
@@ -252,6 +256,7 @@ export class Gpu implements Disposable {
     return new Gpu(dryDevice(like.limits, like.features), like.adapter, {
       maxBindingBytes: like.maxBindingBytes,
       leastTexelBytes: like.leastTexelBytes,
+      leastStreamBytes: like.leastStreamBytes,
       tiles: like.tiles,
       dry: options,
     });

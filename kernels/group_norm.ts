@@ -6,11 +6,11 @@ import source from "./group_norm.wgsl" with { type: "text" };
 import { requireIterations } from "./loop_limit.ts";
 import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import { elementBytes, type RowRange, type Slice, sliceRows, splitRows } from "./slice.ts";
-import { copyLimits } from "./texel_pool.ts";
+import { streamLimits } from "./texel_pool.ts";
 
 /** Both (rows, packs). */
 const INPUTS = { x: { binding: 1 }, dy: { binding: 2 } };
-const kernel = definePackedKernel("group_norm", source, INPUTS);
+const kernel = definePackedKernel("group_norm", source, INPUTS, { streams: true });
 
 /** Extents of a normalization. Batch normalization is the case of one image whose groups are single channels. */
 export interface GroupNormSize {
@@ -78,7 +78,7 @@ function run(
   const { chunk, chunks } = layoutOf(size);
   requireIterations(gpu, operation, 2 * Math.max(chunk, chunks, size.channels / size.groups));
   for (
-    const range of splitRows(copyLimits(gpu), walk.units, {
+    const range of splitRows(streamLimits(gpu), walk.units, {
       rowBytes: Object.values(walk.split),
       operation,
     })

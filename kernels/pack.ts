@@ -20,6 +20,8 @@ export interface PackedKernel {
   readonly texels: Kernel | undefined;
   /** Names of the inputs. */
   readonly inputs: ReadonlySet<string>;
+  /** Whether it loads each element of its large inputs about once. */
+  readonly streams: boolean;
 }
 
 /** An array that a kernel only reads, pack by pack. */
@@ -44,12 +46,14 @@ export interface PackChoice {
  * @param name Name of the kernel in labels, errors and profiles.
  * @param source Its WGSL; common.wgsl, special.wgsl and the definition of `Pack` are joined in front.
  * @param inputs Arrays that {@linkcode runPacked} may bind as textures: the text does not declare `x` but calls `xAt(i)`, a `Pack`.
+ * @param options `streams`: whether it loads each element of its large inputs about once.
  * @returns Both widths.
  */
 export function definePackedKernel(
   name: string,
   source: string,
   inputs: Readonly<Record<string, PackedInput>> = {},
+  { streams = false }: { streams?: boolean } = {},
 ): PackedKernel {
   const inBuffers = Object.entries(inputs).map(([input, { binding, type = "StoredPack" }]) =>
     `@group(0) @binding(${binding}) var<storage, read> ${input}: array<${type}>;
@@ -67,6 +71,7 @@ fn ${input}At(i: u32) -> Pack { return texelAt(${input}, i); }`
       ? defineKernel(name, common, special, packVec4, texelsText, ...inTextures, source)
       : undefined,
     inputs: new Set(Object.keys(inputs)),
+    streams,
   };
 }
 
@@ -101,9 +106,10 @@ export function runPacked(
 ): void {
   const { kernel: chosen } = packFor(kernel, channels);
   const inputs = Object.entries(options.buffers).filter(([name]) => kernel.inputs.has(name));
+  const least = kernel.streams ? gpu.leastStreamBytes : gpu.leastTexelBytes;
   const paying = kernel.texels !== undefined && chosen === kernel.vector && inputs.length > 0 &&
     inputs.every(([, slice]) => fitsTexelCopy(slice)) &&
-    inputs.some(([, { bytes }]) => bytes >= gpu.leastTexelBytes);
+    inputs.some(([, { bytes }]) => bytes >= least);
   if (!paying) return gpu.run(chosen, entryPoint, options);
   const copies = new Map<Slice, Slice>();
   const buffers: Record<string, Slice> = { ...options.buffers };

@@ -6,9 +6,10 @@ import { definePackedKernel, packFor, runPacked } from "./pack.ts";
 import source from "./reduce.wgsl" with { type: "text" };
 import { elementBytes, type Slice } from "./slice.ts";
 import { alignedRange, capacityOf, splitLength } from "./slice_elements.ts";
-import { copyLimits } from "./texel_pool.ts";
+import { streamLimits } from "./texel_pool.ts";
 
-const kernel = definePackedKernel("reduce", source, { a: { binding: 1 }, b: { binding: 2 } });
+const INPUTS = { a: { binding: 1 }, b: { binding: 2 } };
+const kernel = definePackedKernel("reduce", source, INPUTS, { streams: true });
 
 /**
  * One invocation reduces about this many elements, or packs of four; on a software adapter, where the start of a workgroup costs time, more
@@ -92,7 +93,7 @@ function piecesOf(
   const lanes = Math.max(1, Math.floor(SOFTWARE_LANES / packFor(kernel, inner).packs));
   const together = options.together ?? (gpu.adapter.software ? lanes : Infinity);
   const rowElements = length * inner;
-  const capacity = capacityOf(copyLimits(gpu));
+  const capacity = capacityOf(streamLimits(gpu));
   const whole = splitLength(
     length,
     rowElements <= capacity ? length : Math.max(1, Math.floor(capacity / inner)),

@@ -4,7 +4,7 @@ import type { Gpu, RunOptions } from "./gpu.ts";
 import { definePackedKernel, type PackedInput, type PackedKernel, runPacked } from "./pack.ts";
 import { elementBytes, elementCount, type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 import span from "./span.wgsl" with { type: "text" };
-import { copyLimits } from "./texel_pool.ts";
+import { streamLimits } from "./texel_pool.ts";
 
 /** Packs of an invocation, at least. */
 const LEAST_PACKS = 4;
@@ -31,7 +31,7 @@ export function defineSpanKernel(
   source: string,
   inputs?: Readonly<Record<string, PackedInput>>,
 ): PackedKernel {
-  return definePackedKernel(name, `${span}\n${source}`, inputs);
+  return definePackedKernel(name, `${span}\n${source}`, inputs, { streams: true });
 }
 
 /** What {@linkcode runSpans} runs. */
@@ -76,7 +76,7 @@ export function runSpans(
     { width: 1, start: whole, count: count - whole },
   ];
   const operation = `${kernel.vector.name}.${entryPoint}`;
-  const limits = kernel.inputs.size > 0 ? copyLimits(gpu, TEXEL_PART_BYTES) : gpu;
+  const limits = kernel.inputs.size > 0 ? streamLimits(gpu, TEXEL_PART_BYTES) : gpu;
   for (const part of parts) {
     if (part.count === 0) continue;
     const { width } = part;

@@ -43,6 +43,21 @@ export function fitsTexelCopy({ half, texture, offsetBytes, bytes }: Slice): boo
   return !half && !texture && offsetBytes % TEXEL_BYTES === 0 && bytes <= MOST_COPY_BYTES;
 }
 
+/**
+ * The same for kernels that load each element about once.
+ *
+ * @param gpu The device.
+ * @param mostBytes Bytes of a copy, at most. Default: as many as may be.
+ * @returns The device's limits or, where such kernels read textures, smaller ones.
+ */
+export function streamLimits(
+  gpu: BindingLimits & { leastStreamBytes: number },
+  mostBytes?: number,
+): BindingLimits {
+  const { maxBindingBytes, offsetAlignment, leastStreamBytes: leastTexelBytes } = gpu;
+  return copyLimits({ maxBindingBytes, offsetAlignment, leastTexelBytes }, mostBytes);
+}
+
 /** Textures by number of rows, made when they are first wanted and used again: the queue runs in order, as for buffers. */
 export class TexelPool {
   readonly #device: GPUDevice;

@@ -12,10 +12,10 @@ import { measureTime } from "./rate.ts";
 
 /** Lanes of a workgroup: those that a software adapter runs in step. */
 const LANES = 8;
-/** Vectors of four numbers that all workgroups read or write again and again, 32 KiB. */
+/** Vectors of four numbers that a workgroup reads or writes again and again, 32 KiB: all read the same, and each writes its own. */
 const VECTORS = 2048;
 /** Turns of the loop of a lane. */
-const TURNS = 256;
+const TURNS = 1024;
 /** Loads or stores of a turn. */
 const EACH = 8;
 const WORKGROUPS = 256;
@@ -29,6 +29,8 @@ interface Access {
   statement: (at: string, s: string) => string;
   /** Numbers that a lane moves at a time. */
   numbers: number;
+  /** Arrays of {@linkcode VECTORS}. */
+  arrays: number;
 }
 
 const ACCESSES: readonly Access[] = [
@@ -37,28 +39,32 @@ const ACCESSES: readonly Access[] = [
     declaration: "var<storage, read> x: array<vec4f>;",
     statement: (at, s) => `${s} += x[${at}];`,
     numbers: 4,
+    arrays: 1,
   },
   {
     name: "load of f32, storage buffer",
     declaration: "var<storage, read> x: array<f32>;",
     statement: (at, s) => `${s} += vec4f(x[${at}]);`,
     numbers: 1,
+    arrays: 1,
   },
   {
     name: "load of vec4f, texture",
     declaration: "var x: Texels;",
     statement: (at, s) => `${s} += texelAt(x, ${at});`,
     numbers: 4,
+    arrays: 1,
   },
   {
     name: "store of vec4f, storage buffer",
     declaration: "var<storage, read_write> x: array<vec4f>;",
     statement: (at, s) => `x[${at}] = ${s};`,
     numbers: 4,
+    arrays: WORKGROUPS,
   },
 ];
 
-function kernelOf({ declaration, statement }: Access): Kernel {
+function kernelOf({ declaration, statement, arrays }: Access): Kernel {
   const sums = Array.from({ length: EACH }, (_, i) => `s${i}`);
   const moves = sums.map((s, i) => statement(`first + ${i * LANES}u`, s)).join("\n    ");
   return defineKernel(
@@ -70,7 +76,7 @@ function kernelOf({ declaration, statement }: Access): Kernel {
 fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
   ${sums.map((s) => `var ${s} = vec4f();`).join(" ")}
   for (var turn = 0u; turn < ${TURNS}u; turn++) {
-    let first = turn * ${LANES * EACH}u % ${VECTORS}u + lane;
+    let first = group.x % ${arrays}u * ${VECTORS}u + turn * ${LANES * EACH}u % ${VECTORS}u + lane;
     ${moves}
   }
   y[group.x * ${LANES}u + lane] = ${sums.join(" + ")};
@@ -83,7 +89,7 @@ if (import.meta.main) {
   console.log(gpu.adapter.name);
   const y = gpu.acquire(16 * WORKGROUPS * LANES);
   for (const access of ACCESSES) {
-    const x = gpu.acquire(16 * VECTORS);
+    const x = gpu.acquire(16 * VECTORS * access.arrays);
     gpu.clear(x);
     const bound = access.declaration.includes("Texels") ? gpu.copyToTexels(x) : x;
     const kernel = kernelOf(access);

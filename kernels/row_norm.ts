@@ -14,11 +14,11 @@ import { copyLimits } from "./texel_pool.ts";
 /** Who walks a row: one lane, or a workgroup whose lanes exchange their sums. */
 export type RowForm = "lane" | "workgroup";
 
+/** Those that may be textures: no more than an adapter has to bind; the bias, read by layer norm alone, is not among them. */
 const INPUTS = {
   x: { binding: 1 },
   dy: { binding: 2 },
   weight: { binding: 3, type: "Pack" },
-  bias: { binding: 4, type: "Pack" },
   scale: { binding: 7 },
   shift: { binding: 8 },
 } as const;

@@ -1,7 +1,7 @@
 // Normalization of the rows of a matrix: layer norm (CENTERED) by mean and standard deviation, RMS norm by the root mean square. With
 // MODULATED, the result of each image's rows is multiplied by 1 + scale and shifted (Peebles & Xie 2023).
 //
-// Inputs: `x`, `dy` (rows, packs); `weight`, `bias` (packs); `scale`, `shift` (images, packs). `bias` is not read unless CENTERED, `scale`
+// Inputs: `x`, `dy` (rows, packs); `weight` (packs); `scale`, `shift` (images, packs). `bias` is not read unless CENTERED, `scale`
 // and `shift` not unless MODULATED.
 
 override CENTERED: u32 = 1u;
@@ -21,6 +21,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(4) var<storage, read> bias: array<Pack>; // (packs)
 @group(0) @binding(5) var<storage, read> statistics: array<vec2f>; // (rows): mean (0 unless CENTERED), 1 / deviation
 @group(0) @binding(5) var<storage, read_write> newStatistics: array<vec2f>;
 @group(0) @binding(6) var<storage, read_write> y: array<StoredPack>; // (rows, packs)
@@ -42,7 +43,7 @@ fn upstream(at: u32, pack: u32, image: u32) -> Pack {
 
 fn normalized(at: u32, pack: u32, image: u32, mean: f32, factor: f32) -> Pack {
   let u = (xAt(at) - mean) * factor * weightAt(pack);
-  if (CENTERED == 1u) { return u + biasAt(pack); }
+  if (CENTERED == 1u) { return u + bias[pack]; }
   if (MODULATED == 0u) { return u; }
   return fma(u, 1.0 + scaleAt(image * params.packs + pack), shiftAt(image * params.packs + pack));
 }

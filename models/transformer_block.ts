@@ -38,7 +38,7 @@ export interface CachedContext extends BlockContext {
 }
 
 /** A residual connection around a part of a block. */
-interface Connection {
+export interface Connection {
   /** (batch, tokens, nEmbd): what the part's output is added to. */
   base: Tensor;
   /** (batch, nEmbd): gain of the output. */

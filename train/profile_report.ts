@@ -109,7 +109,7 @@ export function chromeTrace(profile: Profile, { adapter, peaks, steps }: Profile
     named("thread_name", 2, "host"),
     ...profile.dispatches.map(({ operation, beginMs, durationMs, operations, bytes }) => ({
       name: operation,
-      cat: "kernel",
+      cat: operation.startsWith(TRANSFER) ? "transfer" : "kernel",
       ph: "X",
       pid: 1,
       tid: 1,

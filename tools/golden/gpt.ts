@@ -1,6 +1,6 @@
 /** Checks `gpt.safetensors`: logits, gradients and values inside the transformer, and its variants. @module */
 
-import { splitModulation } from "../../models/transformer_block.ts";
+import { type Connection, splitModulation } from "../../models/transformer_block.ts";
 import type { Transformer } from "../../models/transformer.ts";
 import { countParameters } from "../../models/weights.ts";
 import { addGated, modulate } from "../../nn/broadcast.ts";
@@ -16,7 +16,7 @@ import { numberOf, objectOf } from "./json.ts";
 import { compareTensor, upload } from "./layout.ts";
 
 /** A connection that hands on the output of a block's part as it is. */
-function unconnected(x: Tensor): { base: Tensor; gain: Tensor; dropPath: number } {
+function unconnected(x: Tensor): Connection {
   const [batch = 1, , channels = 1] = x.shape;
   return {
     base: x.tape.input(new Float32Array(x.size), x.shape),

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { measureBandwidth } from "../kernels/bandwidth.ts";
 import { Gpu } from "../kernels/gpu.ts";
 import { defineKernel, type Kernel } from "../kernels/kernel.ts";
 import texels from "../kernels/texels.wgsl" with { type: "text" };
@@ -109,4 +110,21 @@ if (import.meta.main) {
     gpu.release(x);
   }
   gpu.release(y);
+  await printBandwidth("buffers", Infinity);
+  await printBandwidth("buffers, or textures filled before", undefined);
+}
+
+/** Prints the best rates of kernels that copy and that read 64 MiB. */
+async function printBandwidth(
+  source: string,
+  leastTexelBytes: number | undefined,
+): Promise<void> {
+  using gpu = await Gpu.open(leastTexelBytes === undefined ? {} : { leastTexelBytes });
+  const { copy, read } = await measureBandwidth(
+    gpu,
+    async (record) => (await measureTime(gpu, record)).ms,
+  );
+  console.log(
+    `from ${source}: ${copy.toFixed(1)} GB/s of copies, ${read.toFixed(1)} GB/s of reads`,
+  );
 }

@@ -18,6 +18,7 @@ function erf(x: number): number {
 const cases: [name: string, exact: (x: number) => number, low: number, high: number][] = [
   ["preciseExp", Math.exp, -87, 88],
   ["preciseExp", Math.exp, -1, 1],
+  ["expOfNegative", Math.exp, -87, 0],
   ["preciseLog", Math.log, 1e-6, 100],
   ["preciseLog", Math.log, 0.999, 1.001],
   ["preciseLogOnePlus", Math.log1p, 0, 1],
@@ -66,11 +67,22 @@ for (const [name, exact, low, high] of cases) {
   });
 }
 
-gpuTest("preciseExp() keeps NaN and infinities", async (gpu) => {
-  const x = gpu.acquire(16);
-  gpu.upload(x, new Float32Array([NaN, Infinity, -Infinity, 0]));
-  gpu.run(kernelOf("preciseExp"), "main", { buffers: { x }, params: { count: 4 }, threads: 4 });
-  const [bytes] = await gpu.read([x]);
-  gpu.release(x);
-  assertEquals([...new Float32Array(bytes!)], [NaN, Infinity, 0, 1]);
-});
+const ends: [name: string, inputs: number[], expected: number[]][] = [
+  ["preciseExp", [NaN, Infinity, -Infinity, 0, -1e30], [NaN, Infinity, 0, 1, 0]],
+  ["expOfNegative", [NaN, -Infinity, -3.4e38, -87.5, -0], [NaN, 0, 0, 0, 1]],
+];
+
+for (const [name, inputs, expected] of ends) {
+  gpuTest(`${name}() keeps NaN and knows its ends`, async (gpu) => {
+    const x = gpu.acquire(4 * inputs.length);
+    gpu.upload(x, new Float32Array(inputs));
+    gpu.run(kernelOf(name), "main", {
+      buffers: { x },
+      params: { count: inputs.length },
+      threads: inputs.length,
+    });
+    const [bytes] = await gpu.read([x]);
+    gpu.release(x);
+    assertEquals([...new Float32Array(bytes!)], expected);
+  });
+}

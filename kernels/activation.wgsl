@@ -62,9 +62,9 @@ fn derivative(v: Pack) -> Pack {
 @compute @workgroup_size(THREADS)
 fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  for (var first = span.first; first < span.end; first += 4u * THREADS) {
+  for (var first = span.first; first < span.end; first += 4u * span.step) {
     for (var j = 0u; j < 4u; j++) {
-      let i = first + j * THREADS;
+      let i = first + j * span.step;
       if (i < span.end) { y[i] = StoredPack(value(xAt(i))); }
     }
   }
@@ -73,9 +73,9 @@ fn forward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @
 @compute @workgroup_size(THREADS)
 fn backward(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
-  for (var first = span.first; first < span.end; first += 4u * THREADS) {
+  for (var first = span.first; first < span.end; first += 4u * span.step) {
     for (var j = 0u; j < 4u; j++) {
-      let i = first + j * THREADS;
+      let i = first + j * span.step;
       if (i < span.end) { dx[i] = StoredPack(dyAt(i) * derivative(xAt(i))); }
     }
   }

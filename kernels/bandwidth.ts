@@ -12,11 +12,13 @@ export interface Bandwidth {
   readonly read: number;
 }
 
-/** A lane handles `each` vectors of four numbers, side by side with the other `lanes` of its workgroup, `unrolled` at a time. */
+/** A lane of a workgroup of `lanes` handles `each` vectors of four numbers, `unrolled` at a time. */
 interface Form {
   lanes: number;
   each: number;
   unrolled: number;
+  /** Whether its vectors lie side by side; else its neighbors' lie between them. */
+  alone?: boolean;
 }
 
 /** Software adapters like few lanes that do much, GPUs many that do little. */
@@ -24,6 +26,7 @@ const FORMS: readonly Form[] = [
   { lanes: 8, each: 8, unrolled: 8 },
   { lanes: 8, each: 64, unrolled: 16 },
   { lanes: 8, each: 256, unrolled: 8 },
+  { lanes: 8, each: 1024, unrolled: 4, alone: true },
   { lanes: 64, each: 1, unrolled: 1 },
   { lanes: 64, each: 8, unrolled: 8 },
   { lanes: 256, each: 1, unrolled: 1 },
@@ -37,11 +40,13 @@ const ROW = 256;
 const times = (count: number, text: (i: number) => string): string =>
   Array.from({ length: count }, (_, i) => text(i)).join("\n    ");
 
-function loop({ lanes, each, unrolled }: Form, body: (i: number) => string): string {
-  return `let first = (group.y * ${ROW}u + group.x) * ${lanes * each}u + lane;
+function loop(form: Form, body: (at: string, i: number) => string): string {
+  const { lanes, each, unrolled, alone = false } = form;
+  const [lanesApart, vectorsApart] = alone ? [each, 1] : [1, lanes];
+  return `let first = (group.y * ${ROW}u + group.x) * ${lanes * each}u + lane * ${lanesApart}u;
   for (var step = 0u; step < ${each / unrolled}u; step++) {
-    let at = first + step * ${lanes * unrolled}u;
-    ${times(unrolled, body)}
+    let at = first + step * ${vectorsApart * unrolled}u;
+    ${times(unrolled, (i) => body(`at + ${i * vectorsApart}u`, i))}
   }`;
 }
 
@@ -62,7 +67,7 @@ const TEXTURE: Source = {
 
 function kernelOf(name: string, form: Form, source: Source, body: string): Kernel {
   return defineKernel(
-    `${name}_${form.lanes}x${form.each}`,
+    `${name}_${form.lanes}x${form.each}${form.alone ? "_alone" : ""}`,
     `${texels}
 @group(0) @binding(0) ${source.declaration}
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
@@ -74,9 +79,7 @@ fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lan
 }
 
 function copyKernel(form: Form, source: Source): Kernel {
-  const { lanes } = form;
-  const at = (i: number): string => `at + ${i * lanes}u`;
-  return kernelOf("copy", form, source, loop(form, (i) => `y[${at(i)}] = ${source.load(at(i))};`));
+  return kernelOf("copy", form, source, loop(form, (at) => `y[${at}] = ${source.load(at)};`));
 }
 
 function readKernel(form: Form, source: Source): Kernel {
@@ -86,7 +89,7 @@ function readKernel(form: Form, source: Source): Kernel {
     form,
     source,
     `${times(unrolled, (i) => `var s${i} = vec4f(0.0);`)}
-  ${loop(form, (i) => `s${i} += ${source.load(`at + ${i * lanes}u`)};`)}
+  ${loop(form, (at, i) => `s${i} += ${source.load(at)};`)}
   y[(group.y * ${ROW}u + group.x) * ${lanes}u + lane] = ${
       Array.from({ length: unrolled }, (_, i) => `s${i}`).join(" + ")
     };`,

@@ -23,54 +23,57 @@ fn affineAt(i: u32) -> StoredPack {
 @compute @workgroup_size(THREADS)
 fn linear(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
+  let step = span.step;
   var i = span.first;
-  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+  for (; i + 3u * step < span.end; i += 4u * step) {
     let first = linearAt(i);
-    let second = linearAt(i + THREADS);
-    let third = linearAt(i + 2u * THREADS);
-    let fourth = linearAt(i + 3u * THREADS);
+    let second = linearAt(i + step);
+    let third = linearAt(i + 2u * step);
+    let fourth = linearAt(i + 3u * step);
     y[i] = first;
-    y[i + THREADS] = second;
-    y[i + 2u * THREADS] = third;
-    y[i + 3u * THREADS] = fourth;
+    y[i + step] = second;
+    y[i + 2u * step] = third;
+    y[i + 3u * step] = fourth;
   }
-  for (; i < span.end; i += THREADS) { y[i] = linearAt(i); }
+  for (; i < span.end; i += step) { y[i] = linearAt(i); }
 }
 
 // y = a b
 @compute @workgroup_size(THREADS)
 fn multiply(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
+  let step = span.step;
   var i = span.first;
-  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+  for (; i + 3u * step < span.end; i += 4u * step) {
     let first = productAt(i);
-    let second = productAt(i + THREADS);
-    let third = productAt(i + 2u * THREADS);
-    let fourth = productAt(i + 3u * THREADS);
+    let second = productAt(i + step);
+    let third = productAt(i + 2u * step);
+    let fourth = productAt(i + 3u * step);
     y[i] = first;
-    y[i + THREADS] = second;
-    y[i + 2u * THREADS] = third;
-    y[i + 3u * THREADS] = fourth;
+    y[i + step] = second;
+    y[i + 2u * step] = third;
+    y[i + 3u * step] = fourth;
   }
-  for (; i < span.end; i += THREADS) { y[i] = productAt(i); }
+  for (; i < span.end; i += step) { y[i] = productAt(i); }
 }
 
 // y = alpha a + beta
 @compute @workgroup_size(THREADS)
 fn affine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
+  let step = span.step;
   var i = span.first;
-  for (; i + 3u * THREADS < span.end; i += 4u * THREADS) {
+  for (; i + 3u * step < span.end; i += 4u * step) {
     let first = affineAt(i);
-    let second = affineAt(i + THREADS);
-    let third = affineAt(i + 2u * THREADS);
-    let fourth = affineAt(i + 3u * THREADS);
+    let second = affineAt(i + step);
+    let third = affineAt(i + 2u * step);
+    let fourth = affineAt(i + 3u * step);
     y[i] = first;
-    y[i + THREADS] = second;
-    y[i + 2u * THREADS] = third;
-    y[i + 3u * THREADS] = fourth;
+    y[i + step] = second;
+    y[i + 2u * step] = third;
+    y[i + 3u * step] = fourth;
   }
-  for (; i < span.end; i += THREADS) { y[i] = affineAt(i); }
+  for (; i < span.end; i += step) { y[i] = affineAt(i); }
 }
 
 // y = alpha
@@ -78,5 +81,5 @@ fn affine(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
 fn fill(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let span = spanOf(w, n, l);
   let value = StoredPack(Pack(params.alpha));
-  for (var i = span.first; i < span.end; i += THREADS) { y[i] = value; }
+  for (var i = span.first; i < span.end; i += span.step) { y[i] = value; }
 }

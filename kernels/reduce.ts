@@ -16,7 +16,10 @@ const kernel = definePackedKernel("reduce", source, INPUTS, { streams: true });
  * of a long axis.
  */
 const CHUNK_LENGTH = 128, LONG_CHUNK_LENGTH = 512;
-/** Elements, or packs, of a long axis: its chunks still keep a software adapter busy. */
+/**
+ * Elements, or packs, of a long axis: its chunks still keep a software adapter busy, and no cache of a processor holds it. What is fetched
+ * ahead from memory is fetched by pages, so each lane then reads a chunk alone: twice as fast where lanes load from buffers.
+ */
 const LONG_LENGTH = 2 ** 19;
 /** Lanes of a software adapter that load at the same time. */
 const SOFTWARE_LANES = 8;
@@ -43,8 +46,8 @@ export interface ReduceOptions {
   /** Multiplies the result of a sum, default 1. */
   factor?: number;
   /**
-   * Invocations that take turns along the axis. Default: all, and on a software adapter, whose cores each best read one stretch of memory,
-   * those that load at the same time.
+   * Invocations that take turns along the axis. Default: all, and on a software adapter those that load at the same time, or one where the
+   * axis comes from memory.
    */
   together?: number;
 }
@@ -84,14 +87,19 @@ function chunksOf(
   return { chunks: Math.ceil(chunks / together) * together, chunk, together };
 }
 
+function defaultTogether(gpu: Gpu, length: number, inner: number): number {
+  if (!gpu.adapter.software) return Infinity;
+  if (length >= LONG_LENGTH && gpu.leastStreamBytes === Infinity) return 1;
+  return Math.max(1, Math.floor(SOFTWARE_LANES / packFor(kernel, inner).packs));
+}
+
 /** Splits the input so that each part fits one binding: whole outer rows where one fits, else parts of a row. */
 function piecesOf(
   gpu: Gpu,
   options: Pick<ReduceOptions, "outer" | "length" | "inner" | "together">,
 ): { pieces: Piece[]; chunks: number } {
   const { outer, length, inner } = options;
-  const lanes = Math.max(1, Math.floor(SOFTWARE_LANES / packFor(kernel, inner).packs));
-  const together = options.together ?? (gpu.adapter.software ? lanes : Infinity);
+  const together = options.together ?? defaultTogether(gpu, length, inner);
   const rowElements = length * inner;
   const capacity = capacityOf(streamLimits(gpu));
   const whole = splitLength(

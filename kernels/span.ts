@@ -12,6 +12,11 @@ const LEAST_PACKS = 4;
 const MOST_PACKS = 256;
 /** Workgroups that keep the cores of a software adapter busy. */
 const BUSY_WORKGROUPS = 64;
+/**
+ * Packs of an array that no cache of a processor holds. What is fetched ahead from memory is fetched by pages, so each lane then walks a
+ * stretch of several: a third faster where lanes load from buffers. From a cache it is a tenth slower.
+ */
+const MEMORY_PACKS = 2 ** 20, MEMORY_STRETCH = 1024;
 /** A part of an array that starts at a multiple of this many elements is one that every adapter can bind. */
 const ALIGNED_ELEMENTS = 128;
 
@@ -42,14 +47,25 @@ export interface SpanOptions {
   params?: RunOptions["params"];
   /** Values of `override` constants. */
   constants?: RunOptions["constants"];
-  /** Packs of an invocation. Default: by the adapter and the length. */
-  each?: number | undefined;
+  /** Packs of an invocation, and whether they lie side by side. Default: by the adapter and the length. */
+  walk?: Walk | undefined;
 }
 
-function packsEach(gpu: Gpu, packs: number): number {
-  if (!gpu.adapter.software) return LEAST_PACKS;
+/** How an invocation walks. */
+interface Walk {
+  /** Its packs. */
+  each: number;
+  /** Whether they lie side by side; else those of a workgroup's invocations take turns. */
+  alone: boolean;
+}
+
+function walkOf(gpu: Gpu, packs: number): Walk {
+  if (!gpu.adapter.software) return { each: LEAST_PACKS, alone: false };
+  if (packs >= MEMORY_PACKS && gpu.leastStreamBytes === Infinity) {
+    return { each: MEMORY_STRETCH, alone: true };
+  }
   const each = 2 ** Math.floor(Math.log2(packs / gpu.threads / BUSY_WORKGROUPS));
-  return Math.min(MOST_PACKS, Math.max(LEAST_PACKS, each));
+  return { each: Math.min(MOST_PACKS, Math.max(LEAST_PACKS, each)), alone: false };
 }
 
 /**
@@ -88,11 +104,11 @@ export function runSpans(
         const within = subslice(slice, bytes * part.start, bytes * part.count);
         bound[name] = sliceRows(within, range, packBytes);
       }
-      const each = options.each ?? packsEach(gpu, range.count);
+      const { each, alone } = options.walk ?? walkOf(gpu, range.count);
       runPacked(gpu, kernel, width, entryPoint, {
         buffers: bound,
         params: { ...options.params, count: range.count, each },
-        constants: { ...options.constants, THREADS: gpu.threads },
+        constants: { ...options.constants, THREADS: gpu.threads, ALONE: alone ? 1 : 0 },
         threads: Math.ceil(range.count / each / gpu.threads) * gpu.threads,
       });
     }

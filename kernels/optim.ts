@@ -2,35 +2,15 @@
 
 import type { Gpu } from "./gpu.ts";
 import source from "./optim.wgsl" with { type: "text" };
-import { definePackedKernel, packFor } from "./pack.ts";
 import { reduce } from "./reduce.ts";
-import { type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
+import { type Slice, subslice } from "./slice.ts";
+import { defineSpanKernel, runSpans, type SpanOptions } from "./span.ts";
 
-const kernel = definePackedKernel("optim", source);
+const kernel = defineSpanKernel("optim", source);
 const UNUSED = Object.fromEntries([...kernel.scalar.fields.keys()].map((name) => [name, 0]));
 
-function launch(
-  gpu: Gpu,
-  entryPoint: string,
-  options: {
-    buffers: Record<string, Slice>;
-    whole?: Record<string, Slice>;
-    params?: Record<string, number>;
-  },
-): void {
-  const { buffers, whole, params } = options;
-  const { kernel: chosen, packs } = packFor(kernel, buffers.y!.bytes / 4);
-  const packBytes = buffers.y!.bytes / packs;
-  const operation = `optim.${entryPoint}`;
-  for (const range of splitRows(gpu, packs, { rowBytes: [packBytes], operation })) {
-    const parts: Record<string, Slice> = { ...whole };
-    for (const name in buffers) parts[name] = sliceRows(buffers[name]!, range, packBytes);
-    gpu.run(chosen, entryPoint, {
-      buffers: parts,
-      params: { ...UNUSED, ...params, count: range.count },
-      threads: range.count,
-    });
-  }
+function launch(gpu: Gpu, entryPoint: string, options: SpanOptions): void {
+  runSpans(gpu, kernel, entryPoint, { ...options, params: { ...UNUSED, ...options.params } });
 }
 
 /** Options of {@linkcode adamStep}. */

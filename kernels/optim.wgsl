@@ -3,7 +3,7 @@
 // adam: see its comment; average: `alpha` is 1 minus the decay; accumulate: `alpha` is the factor; root: it multiplies the norm.
 // Unused fields are 0.
 struct Params {
-  count: u32, decoupled: u32, clip: u32,
+  count: u32, each: u32, decoupled: u32, clip: u32,
   max_norm: f32, beta2: f32, one_minus_beta1: f32, one_minus_beta2: f32,
   eps: f32, step_size: f32, root_correction: f32, weight_decay: f32, shrink: f32, alpha: f32, gradient_scale: f32,
 }
@@ -43,19 +43,23 @@ fn averageValue(average: Pack, value: Pack) -> Pack {
 // Where the norm is not finite, neither parameters nor moments change.
 @compute @workgroup_size(THREADS)
 fn adam(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i >= params.count || !isFinite(norm[0])) { return; }
-  y[i] = adamValue(i, norm[0]);
+  let gradient_norm = norm[0];
+  if (!isFinite(gradient_norm)) { return; }
+  let span = spanOf(w, n, l);
+  for (var i = span.first; i < span.end; i += span.step) { y[i] = adamValue(i, gradient_norm); }
 }
 
 // The same, and the average follows the parameter.
 @compute @workgroup_size(THREADS)
 fn adam_averaged(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i >= params.count || !isFinite(norm[0])) { return; }
-  let value = adamValue(i, norm[0]);
-  y[i] = value;
-  averages[i] = averageValue(averages[i], value);
+  let gradient_norm = norm[0];
+  if (!isFinite(gradient_norm)) { return; }
+  let span = spanOf(w, n, l);
+  for (var i = span.first; i < span.end; i += span.step) {
+    let value = adamValue(i, gradient_norm);
+    y[i] = value;
+    averages[i] = averageValue(averages[i], value);
+  }
 }
 
 // One invocation: y = alpha sqrt(x), the norm from the sum of squares.
@@ -73,23 +77,24 @@ fn clip_factor(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3
 // y -= alpha (y - x)
 @compute @workgroup_size(THREADS)
 fn average(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = averageValue(y[i], x[i]); }
+  let span = spanOf(w, n, l);
+  for (var i = span.first; i < span.end; i += span.step) { y[i] = averageValue(y[i], x[i]); }
 }
 
 // y += alpha x
 @compute @workgroup_size(THREADS)
 fn accumulate(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i < params.count) { y[i] = y[i] + params.alpha * x[i]; }
+  let span = spanOf(w, n, l);
+  for (var i = span.first; i < span.end; i += span.step) { y[i] = y[i] + params.alpha * x[i]; }
 }
 
 // Exchanges y and other.
 @compute @workgroup_size(THREADS)
 fn exchange(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
-  let i = flatIndex(w, n, l);
-  if (i >= params.count) { return; }
-  let kept = y[i];
-  y[i] = other[i];
-  other[i] = kept;
+  let span = spanOf(w, n, l);
+  for (var i = span.first; i < span.end; i += span.step) {
+    let kept = y[i];
+    y[i] = other[i];
+    other[i] = kept;
+  }
 }

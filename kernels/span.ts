@@ -43,6 +43,8 @@ export function defineSpanKernel(
 export interface SpanOptions {
   /** Equally long arrays by variable name, all f32 or all f16. */
   buffers: Readonly<Record<string, Slice>>;
+  /** What all invocations read. */
+  whole?: Readonly<Record<string, Slice>>;
   /** Every field of `struct Params` but `count` and `each`. */
   params?: RunOptions["params"];
   /** Values of `override` constants. */
@@ -99,7 +101,7 @@ export function runSpans(
     const packBytes = bytes * width;
     const ranges = splitRows(limits, part.count / width, { rowBytes: [packBytes], operation });
     for (const range of ranges) {
-      const bound: Record<string, Slice> = {};
+      const bound: Record<string, Slice> = { ...options.whole };
       for (const [name, slice] of Object.entries(buffers)) {
         const within = subslice(slice, bytes * part.start, bytes * part.count);
         bound[name] = sliceRows(within, range, packBytes);

@@ -1,5 +1,5 @@
 import { assert } from "@std/assert";
-import { assertClose, HALF, REDUCTION } from "../tests/close.ts";
+import { assertClose, EXACT, HALF, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Gpu } from "./gpu.ts";
 import { reduce, type Reduction } from "./reduce.ts";
@@ -119,4 +119,12 @@ gpuTest("reduce() splits what few bytes of a binding hold", async () => {
     const found = await reduceOnGpu(gpu, "sum_products", shape, { a, b });
     assertClose(found, expected, REDUCTION, `${shape}`);
   }
+});
+
+gpuTest("reduce() of an axis longer than a cache holds equals the host", async (gpu) => {
+  // Integers, whose sum is exact in any order.
+  const a = Float32Array.from({ length: 2 ** 21 + 2060 }, (_, i) => i % 7 - 3);
+  const shape = [1, a.length, 1] as const;
+  const found = await reduceOnGpu(gpu, "sum_squares", shape, { a, b: a });
+  assertClose(found, reduceOnHost("sum_squares", shape, { a, b: a }), EXACT, `${shape}`);
 });

@@ -58,3 +58,9 @@ for (const walk of [undefined, ...walks]) {
     },
   );
 }
+
+gpuTest("runSpans() reaches each element of more than a cache holds once", async (gpu) => {
+  const values = Float32Array.from({ length: 2 ** 22 + 4099 }, (_, i) => i % 1021);
+  const expected = values.map((value) => 2 * value);
+  assertClose(await doubled(gpu, values, undefined), expected, EXACT, `${values.length}`);
+});

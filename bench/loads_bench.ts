@@ -1,6 +1,7 @@
 /**
- * What loads and stores cost where they come from a cache: `deno run -A --preload tools/gpu_env.ts bench/loads_bench.ts`. On a software
- * adapter this, not the memory, is what kernels wait for.
+ * What bounds kernels that move numbers: `deno run -A --preload tools/gpu_env.ts bench/loads_bench.ts` prints what loads and stores cost from
+ * and to a cache, which is what kernels of a software adapter wait for, and exponentials; then how fast kernels copy and read long
+ * arrays, and how fast one of 16 MiB is copied, which rows of softmax and RMS norm cannot beat.
  *
  * @module
  */
@@ -8,8 +9,9 @@
 import { measureBandwidth } from "../kernels/bandwidth.ts";
 import { Gpu } from "../kernels/gpu.ts";
 import { defineKernel, type Kernel } from "../kernels/kernel.ts";
+import special from "../kernels/special.wgsl" with { type: "text" };
 import texels from "../kernels/texels.wgsl" with { type: "text" };
-import { measureTime } from "./rate.ts";
+import { measureTime, type Time } from "./rate.ts";
 
 /** Lanes of a workgroup: those that a software adapter runs in step. */
 const LANES = 8;
@@ -65,9 +67,10 @@ const ACCESSES: readonly Access[] = [
   },
 ];
 
+const SUMS = Array.from({ length: EACH }, (_, i) => `s${i}`);
+
 function kernelOf({ declaration, statement, arrays }: Access): Kernel {
-  const sums = Array.from({ length: EACH }, (_, i) => `s${i}`);
-  const moves = sums.map((s, i) => statement(`first + ${i * LANES}u`, s)).join("\n    ");
+  const moves = SUMS.map((s, i) => statement(`first + ${i * LANES}u`, s)).join("\n    ");
   return defineKernel(
     "accesses",
     `${texels}
@@ -75,43 +78,69 @@ function kernelOf({ declaration, statement, arrays }: Access): Kernel {
 @group(0) @binding(1) var<storage, read_write> y: array<vec4f>;
 @compute @workgroup_size(${LANES})
 fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-  ${sums.map((s) => `var ${s} = vec4f();`).join(" ")}
+  ${SUMS.map((s) => `var ${s} = vec4f();`).join(" ")}
   for (var turn = 0u; turn < ${TURNS}u; turn++) {
     let first = group.x % ${arrays}u * ${VECTORS}u + turn * ${LANES * EACH}u % ${VECTORS}u + lane;
     ${moves}
   }
-  y[group.x * ${LANES}u + lane] = ${sums.join(" + ")};
+  y[group.x * ${LANES}u + lane] = ${SUMS.join(" + ")};
 }`,
   );
 }
+
+/** As softmax takes them, in registers. */
+const exponentials = defineKernel(
+  "exponentials",
+  `${special}
+@group(0) @binding(0) var<storage, read_write> y: array<f32>;
+@compute @workgroup_size(${LANES})
+fn run(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
+  ${SUMS.map((s, i) => `var ${s} = -f32(lane + ${i}u);`).join(" ")}
+  for (var turn = 0u; turn < ${TURNS}u; turn++) {
+    ${SUMS.map((s) => `${s} = -expOfNegative(${s});`).join("\n    ")}
+  }
+  y[group.x * ${LANES}u + lane] = ${SUMS.join(" + ")};
+}`,
+);
+
+/** Bytes of a matrix of 4096 rows of 1024 numbers. */
+const ROWS_BYTES = 2 ** 24;
 
 if (import.meta.main) {
   using gpu = await Gpu.open();
   console.log(gpu.adapter.name);
   const y = gpu.acquire(16 * WORKGROUPS * LANES);
+  const count = WORKGROUPS * TURNS * EACH;
+  const print = (name: string, { ms, processorMs }: Time, numbers: number): void =>
+    console.log(
+      `${name.padEnd(32)} ${
+        (processorMs * 1e6 / count).toFixed(1).padStart(7)
+      } ns of a processor for ${LANES} lanes  ${
+        (count * LANES * numbers / ms / 1e6).toFixed(2).padStart(6)
+      } G numbers/s`,
+    );
   for (const access of ACCESSES) {
     const x = gpu.acquire(16 * VECTORS * access.arrays);
     gpu.clear(x);
     const bound = access.declaration.includes("Texels") ? gpu.copyToTexels(x) : x;
     const kernel = kernelOf(access);
-    const { ms, processorMs } = await measureTime(
+    const time = await measureTime(
       gpu,
       () => gpu.run(kernel, "run", { buffers: { x: bound, y }, workgroups: [WORKGROUPS] }),
     );
-    const count = WORKGROUPS * TURNS * EACH;
-    console.log(
-      `${access.name.padEnd(32)} ${
-        (processorMs * 1e6 / count).toFixed(1).padStart(7)
-      } ns of a processor for ${LANES} lanes  ${
-        (count * LANES * access.numbers / ms / 1e6).toFixed(2).padStart(6)
-      } G numbers/s`,
-    );
+    print(access.name, time, access.numbers);
     if (bound !== x) gpu.release(bound);
     gpu.release(x);
   }
+  const time = await measureTime(
+    gpu,
+    () => gpu.run(exponentials, "run", { buffers: { y }, workgroups: [WORKGROUPS] }),
+  );
+  print("exponential of f32", time, 1);
   gpu.release(y);
   await printBandwidth("buffers", Infinity);
   await printBandwidth("buffers, or textures filled before", undefined);
+  await printRowsBound();
 }
 
 /** Prints the best rates of kernels that copy and that read 64 MiB. */
@@ -120,11 +149,32 @@ async function printBandwidth(
   leastTexelBytes: number | undefined,
 ): Promise<void> {
   using gpu = await Gpu.open(leastTexelBytes === undefined ? {} : { leastTexelBytes });
-  const { copy, read } = await measureBandwidth(
-    gpu,
-    async (record) => (await measureTime(gpu, record)).ms,
-  );
+  const { copy, read } = await measureBandwidth(gpu, clock(gpu));
   console.log(
     `from ${source}: ${copy.toFixed(1)} GB/s of copies, ${read.toFixed(1)} GB/s of reads`,
   );
+}
+
+/** Prints how long a copy of a matrix takes: by a kernel from a buffer, or into a texture and from there by a kernel. */
+async function printRowsBound(): Promise<void> {
+  const kernelMs = async (gpu: Gpu): Promise<number> =>
+    2 * ROWS_BYTES / 1e6 / (await measureBandwidth(gpu, clock(gpu), ROWS_BYTES)).copy;
+  using buffers = await Gpu.open({ leastTexelBytes: Infinity });
+  const fromBuffer = await kernelMs(buffers);
+  using gpu = await Gpu.open();
+  const x = gpu.acquire(ROWS_BYTES);
+  gpu.clear(x);
+  const intoTexture = await clock(gpu)(() => gpu.release(gpu.copyToTexels(x)));
+  gpu.release(x);
+  const fromTexture = await kernelMs(gpu);
+  console.log(
+    `copy of ${ROWS_BYTES / 2 ** 20} MiB: ${fromBuffer.toFixed(2)} ms by a kernel from a buffer, ` +
+      `${intoTexture.toFixed(2)} ms into a texture and ${
+        fromTexture.toFixed(2)
+      } by a kernel from there`,
+  );
+}
+
+function clock(gpu: Gpu): (record: () => void) => Promise<number> {
+  return async (record) => (await measureTime(gpu, record)).ms;
 }

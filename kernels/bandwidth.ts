@@ -101,16 +101,15 @@ function readKernel(form: Form, source: Source): Kernel {
  *
  * @param gpu The device.
  * @param time Measures the work that a function records, in milliseconds.
+ * @param wantedBytes Length of the array, a power of two from 4 MiB on. Default: far more than a cache holds.
  * @returns Its best rates.
  */
 export async function measureBandwidth(
   gpu: Gpu,
   time: (record: () => void) => Promise<number>,
+  wantedBytes: number = gpu.adapter.software ? SOFTWARE_BYTES : GPU_BYTES,
 ): Promise<Bandwidth> {
-  const bytes = Math.min(
-    gpu.adapter.software ? SOFTWARE_BYTES : GPU_BYTES,
-    2 ** Math.floor(Math.log2(gpu.maxBindingBytes)),
-  );
+  const bytes = Math.min(wantedBytes, 2 ** Math.floor(Math.log2(gpu.maxBindingBytes)));
   const x = gpu.acquire(bytes), y = gpu.acquire(bytes);
   gpu.clear(x);
   const sources = [{ source: BUFFER, x }];
@@ -123,9 +122,9 @@ export async function measureBandwidth(
     for (const form of FORMS) {
       for (const { source, x } of sources) {
         const kernel = make(form, source);
-        const groups = bytes / 16 / form.lanes / form.each;
+        const groups = bytes / 16 / form.lanes / form.each, rows = Math.max(1, groups / ROW);
         const ms = await time(() =>
-          gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [ROW, groups / ROW] })
+          gpu.run(kernel, "run", { buffers: { x, y }, workgroups: [groups / rows, rows] })
         );
         rate = Math.max(rate, moved(form) / 1e6 / ms);
       }

@@ -3,6 +3,8 @@
 import common from "./common.wgsl" with { type: "text" };
 import source from "./gemv.wgsl" with { type: "text" };
 import { GEMV_LANES, type GemvForm, gemvKernel } from "./gemv_source.ts";
+import storeSource from "./gemv_store.wgsl" with { type: "text" };
+import { texelGemvKernel, texelGemvSumBytes, texelGemvUnit } from "./gemv_texels.ts";
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import {
@@ -15,10 +17,12 @@ import {
 } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("gemv", common, special, source);
+const kernel = defineKernel("gemv", common, special, storeSource, source);
 
 /** More rows are better served by tiles, which keep weights for many rows. */
 export const MOST_GEMV_ROWS = 8;
+type Variant = NonNullable<GemvOptions["variant"]>;
+
 /** Rows of one dispatch. */
 const ROWS_EACH = 4;
 /**
@@ -31,11 +35,30 @@ const OUTPUTS_EACH = 128;
 /** Uniform bindings of weights in a dispatch: more make longer texts, fewer more dispatches. */
 const MOST_WINDOWS = 14;
 
+/**
+ * Longest rows that are multiplied by weights in textures: a lane keeps an eighth of them. Longer ones make texts of a megabyte.
+ */
+const MOST_TEXEL_INPUTS = 5632;
+
+/** How rows are normalized and modulated before they are multiplied. */
+export interface GemvNorm {
+  /** (inputs), f32. */
+  weight: Slice;
+  /** (rows, inputs), f32: the factor, less 1. */
+  scale: Slice;
+  /** (rows, inputs), f32. */
+  shift: Slice;
+  /** Added to the mean square. */
+  eps: number;
+}
+
 /** Options of {@linkcode gemv}. */
 export interface GemvOptions {
   /** (rows, inputs), f32. */
   x: Slice;
-  /** (outputs, inputs), f32 or f16; on a software adapter faster as {@linkcode Gpu.copyToTexels} copies it. */
+  /** What x goes through first, if anything: an RMS norm with a modulation. Only weights in textures are multiplied by such rows. */
+  norm?: GemvNorm | undefined;
+  /** (outputs, inputs), f32 or f16; where {@linkcode servesTexels} holds, faster as {@linkcode Gpu.copyToTexels} copies it. */
   weight: Slice;
   /** (outputs, inputs), of the type of `weight`: `y` is its product with x times `silu` of that of `weight` and x. */
   pair?: Slice | undefined;
@@ -54,7 +77,8 @@ export interface GemvOptions {
   /**
    * `windows` and `registers`: lanes keep the rows in registers and leave a sum each, without workgroup memory (software adapters), and
    * weights are bound as many uniform buffers or as one storage buffer; `workgroup`: the lanes of a workgroup add up one output (GPUs).
-   * Default: by adapter; `windows` where loads from storage buffers are slow and the weights can be bound so.
+   * Default: by adapter; `windows` where loads from storage buffers are slow and the weights can be bound so. Weights in textures have
+   * a way of their own.
    */
   variant?: "windows" | "registers" | "workgroup";
 }
@@ -67,15 +91,39 @@ export interface GemvOptions {
  * @returns Whether rows are few and f32, and inputs divide evenly among lanes.
  */
 export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
-  const { x, weight, bias, gated, y, rows, inputs, outputs } = options;
-  const others = [x, y, ...bias ? [bias] : [], ...gated ? [gated.gate, gated.residual] : []];
-  const vectors = variantFor(gpu, options) === "workgroup"
-    ? 4
-    : GEMV_LANES * 16 / elementBytes(weight);
+  const { x, norm, weight, bias, gated, y, rows, inputs, outputs } = options;
+  const others = [
+    ...[x, y],
+    ...bias ? [bias] : [],
+    ...gated ? [gated.gate, gated.residual] : [],
+    ...norm ? [norm.weight, norm.scale, norm.shift] : [],
+  ];
+  const variant = variantFor(gpu, options);
+  const vectors = variant === "workgroup" ? 4 : lanesVectors(weight);
   return rows >= 1 && rows <= MOST_GEMV_ROWS && outputs >= 1 && inputs % vectors === 0 &&
+    (variant === "texels" || !norm) &&
     others.every(({ half, bytes, offsetBytes }) =>
       !half && bytes <= gpu.maxBindingBytes && offsetBytes % gpu.offsetAlignment === 0
     );
+}
+
+/**
+ * Tells whether {@linkcode gemv} multiplies by weights in textures on this adapter.
+ *
+ * @param gpu The device.
+ * @param options The weights, and how long their rows are.
+ * @returns Whether it is a software adapter, and the rows fit its kernel.
+ */
+export function servesTexels(
+  gpu: Gpu,
+  { weight, inputs }: Pick<GemvOptions, "weight" | "inputs">,
+): boolean {
+  return gpu.adapter.software && inputs <= MOST_TEXEL_INPUTS && inputs % lanesVectors(weight) === 0;
+}
+
+/** Weights that the lanes of a software adapter load at a time. */
+function lanesVectors(weight: Slice): number {
+  return GEMV_LANES * 16 / elementBytes(weight);
 }
 
 /**
@@ -88,26 +136,29 @@ export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
 export function gemv(gpu: Gpu, options: GemvOptions): void {
   const { weight, pair, rows, inputs, outputs } = options;
   const variant = variantFor(gpu, options);
-  const launch = { windows: inWindows, registers: inRegisters, workgroup: inWorkgroups }[variant];
   for (let first = 0; first < rows; first += ROWS_EACH) {
     const count = Math.min(ROWS_EACH, rows - first);
+    const part = { start: first, count };
+    if (variant === "texels") {
+      inTexels(gpu, options, part);
+      continue;
+    }
+    const launch = { windows: inWindows, registers: inRegisters, workgroup: inWorkgroups }[variant];
     const rowBytes = [
-      ...variant === "windows" || weight.texture && (!pair || pair.texture)
-        ? []
-        : [elementBytes(weight) * inputs],
+      ...variant === "windows" ? [] : [elementBytes(weight) * inputs],
       4 * (pair ? 2 : 1) * sumsOfRows(count) * inputs / laneLength(variant, options),
     ];
     const ranges = splitRows(gpu, outputs, { rowBytes, operation: "gemv.multiply" });
-    for (const range of ranges) launch(gpu, options, { rows: { start: first, count }, range });
+    for (const range of ranges) launch(gpu, options, { rows: part, range });
   }
 }
 
 function variantFor(
   gpu: Gpu,
   { variant, weight, pair = weight, inputs }: GemvOptions,
-): NonNullable<GemvOptions["variant"]> {
+): Variant | "texels" {
   if (variant) return variant;
-  if (weight.texture || pair.texture) return "registers";
+  if (weight.texture && pair.texture) return "texels";
   if (!gpu.adapter.software) return "workgroup";
   const windows = !gpu.adapter.hasMaskedVectors &&
     [weight, pair].every((bound) => fitsWindows(gpu, bound, inputs));
@@ -134,7 +185,7 @@ function sumsOfRows(rows: number): 1 | 2 | 4 {
 
 /** Inputs of a lane: the most that divide the inputs evenly, in whole loads; whatever the rows, so that sums are the same. */
 function laneLength(
-  variant: NonNullable<GemvOptions["variant"]>,
+  variant: Variant,
   { inputs, weight }: GemvOptions,
 ): number {
   if (variant === "workgroup") return inputs;
@@ -157,17 +208,11 @@ function inRegisters(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
   const { inputs } = options;
   const { range } = part;
   withSums(gpu, "registers", options, part, (form, weight, { buffers, params, slices }) => {
-    const texels = weight.texture !== undefined;
-    const bound = texels ? weight : sliceRows(weight, range, elementBytes(weight) * inputs);
-    gpu.run(gemvKernel({ ...form, texels }), "multiply", {
+    const bound = sliceRows(weight, range, elementBytes(weight) * inputs);
+    gpu.run(gemvKernel(form), "multiply", {
       // The kernel reads 16-bit weights as words of two.
       buffers: { ...buffers, weight: { ...bound, half: false } },
-      params: {
-        ...params,
-        first_window: 0,
-        first_output: texels ? range.start : 0,
-        outputs_each: OUTPUTS_EACH,
-      },
+      params: { ...params, first_window: 0, outputs_each: OUTPUTS_EACH },
       workgroups: [Math.ceil(range.count / OUTPUTS_EACH), slices],
     });
   });
@@ -194,7 +239,7 @@ function inWindows(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
       });
       gpu.run(kernel, "multiply", {
         buffers: { ...buffers, ...Object.fromEntries(windows) },
-        params: { ...params, first_window: first, first_output: 0, outputs_each: outputs },
+        params: { ...params, first_window: first, outputs_each: outputs },
         workgroups: [1, slices],
       });
     }
@@ -254,18 +299,79 @@ function inWorkgroups(gpu: Gpu, options: GemvOptions, part: GemvPart): void {
   finish(gpu, "multiply", options, { ...part, operand, shares: 0, pairFirst: 0 });
 }
 
+/** One dispatch; each processor gets the same number of outputs, as its driver deals workgroups out before they run. */
+function inTexels(gpu: Gpu, options: GemvOptions, rows: RowRange): void {
+  const { x, y, norm, weight, pair, inputs, outputs } = options;
+  const form = {
+    rows: sumsOfRows(rows.count),
+    inputs,
+    half: weight.half ?? false,
+    paired: pair !== undefined,
+    normed: norm !== undefined,
+  };
+  const unit = texelGemvUnit(form);
+  const each = unit * Math.ceil(outputs / unit / navigator.hardwareConcurrency);
+  // The kernel reads 16-bit weights as words of two.
+  const bound = (slice: Slice): Slice => ({ ...slice, half: false });
+  const { weight: normWeight, scale, shift, eps } = norm ?? { eps: 0 };
+  const rowsOf = normWeight && scale && shift ? { normWeight, scale, shift } : {};
+  const workgroups = Math.ceil(outputs / each);
+  const sums = gpu.acquire(texelGemvSumBytes(form, workgroups), "partial sums of a product");
+  gpu.run(texelGemvKernel(form), "multiply", {
+    buffers: {
+      x,
+      weight: bound(weight),
+      ...pair ? { pairWeight: bound(pair) } : {},
+      ...rowsOf,
+      ...storeBuffers(options),
+      sums,
+      y,
+    },
+    params: {
+      first_row: rows.start,
+      last_row: rows.start + rows.count - 1,
+      first_output: 0,
+      outputs,
+      all_outputs: outputs,
+      outputs_each: each,
+      eps,
+    },
+    constants: {
+      ...storeConstants(options, rows),
+      IN_STEP: gpu.adapter.software && gpu.adapter.subgroupSize === GEMV_LANES ? 1 : 0,
+    },
+    workgroups: [workgroups],
+  });
+  gpu.release(sums);
+}
+
+/** What gemv_store.wgsl reads; what there is not is bound to something else. */
+function storeBuffers(
+  { x, bias = x, gated = { gate: x, residual: x } }: GemvOptions,
+): Record<string, Slice> {
+  return { bias, ...gated };
+}
+
+/** The constants of gemv_store.wgsl. */
+function storeConstants(
+  { pair, bias, gated }: GemvOptions,
+  { count }: RowRange,
+): Record<string, number> {
+  return { ROWS: count, PAIRED: pair ? 1 : 0, BIASED: bias ? 1 : 0, GATED: gated ? 1 : 0 };
+}
+
 /** Runs what writes the result. */
 function finish(
   gpu: Gpu,
   entryPoint: "multiply" | "add",
-  { x, y, pair, bias = x, gated = { gate: x, residual: x }, ...options }: GemvOptions,
+  options: GemvOptions,
   part: GemvPart & { operand: Record<string, Slice>; shares: number; pairFirst: number },
 ): void {
   const { rows, range, operand, shares, pairFirst } = part;
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
   const lines = Math.ceil(range.count / limit);
   gpu.run(kernel, entryPoint, {
-    buffers: { ...operand, bias, ...gated, y },
+    buffers: { ...operand, ...storeBuffers(options), y: options.y },
     params: {
       first_row: rows.start,
       packs: options.inputs / 4,
@@ -276,10 +382,7 @@ function finish(
       pair_sums: pairFirst / 16,
     },
     constants: {
-      ROWS: rows.count,
-      PAIRED: pair ? 1 : 0,
-      BIASED: bias !== x ? 1 : 0,
-      GATED: gated.gate !== x ? 1 : 0,
+      ...storeConstants(options, rows),
       ...entryPoint === "multiply" ? { THREADS: 64 } : {},
     },
     ...entryPoint === "multiply"

@@ -3,43 +3,14 @@
 // Where ROWS rows of x begin, and the part of the outputs whose weights are bound.
 struct Params { first_row: u32, packs: u32, first_output: u32, outputs: u32, all_outputs: u32, shares: u32, pair_sums: u32 }
 
-override ROWS: u32 = 1;
-// Whether there are two products, the first of which gates the second; a bias; a gate and a residual. What there is not is bound to
-// something else.
-override PAIRED: u32 = 0;
-override BIASED: u32 = 0;
-override GATED: u32 = 0;
-
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read> weight: array<Stored4>;      // (outputs, packs)
 @group(0) @binding(2) var<storage, read> pairWeight: array<Stored4>; // (outputs, packs)
 @group(0) @binding(3) var<storage, read> x: array<vec4f>;             // (all rows, packs)
-@group(0) @binding(4) var<storage, read> bias: array<f32>;            // (all outputs)
-@group(0) @binding(5) var<storage, read> gate: array<f32>;            // (all rows, all outputs)
-@group(0) @binding(6) var<storage, read> residual: array<f32>;        // (all rows, all outputs)
-@group(0) @binding(7) var<storage, read_write> y: array<f32>;         // (all rows, all outputs)
 @group(0) @binding(1) var<storage, read> sums: array<vec4f>;          // (outputs, shares, rows: 1, 2 or 4), those of a pair behind
 
 var<workgroup> lane_sums: array<vec4f, THREADS>;
 var<workgroup> lane_pair_sums: array<vec4f, THREADS>;
-
-fn store(output: u32, products: vec4f, pairs: vec4f) {
-  let column = params.first_output + output;
-  var first = 0.0;
-  if (BIASED != 0u) { first = bias[column]; }
-  var values = products;
-  var others = pairs;
-  for (var row = 0u; row < ROWS; row++) {
-    let at = (params.first_row + row) * params.all_outputs + column;
-    var value = values.x;
-    if (PAIRED != 0u) { value *= sigmoid(value) * others.x; }
-    value += first;
-    if (GATED != 0u) { value = residual[at] + gate[at] * value; }
-    y[at] = value;
-    values = values.yzwx;
-    others = others.yzwx;
-  }
-}
 
 // Products of four weights with the rows.
 fn rowDots(k: u32, weights: vec4f) -> vec4f {

@@ -2,7 +2,6 @@
 
 import { defineKernel, type Kernel } from "./kernel.ts";
 import { COMPONENTS, range } from "./matmul_form.ts";
-import texelsSource from "./texels.wgsl" with { type: "text" };
 
 /** Lanes that a software adapter runs in step. */
 export const GEMV_LANES = 8;
@@ -17,8 +16,6 @@ export interface GemvForm {
   half: boolean;
   /** How the weights are bound, if not as one storage buffer: in windows of so many outputs, each a uniform buffer. */
   windows?: GemvWindows | undefined;
-  /** Whether all weights lie in a texture, of which a part may be multiplied. */
-  texels?: boolean | undefined;
 }
 
 /** Uniform bindings of one dispatch, `weight0` and so on. */
@@ -31,7 +28,15 @@ export interface GemvWindows {
   inputs: number;
 }
 
-const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
+/**
+ * Gives the type that has a number for each row.
+ *
+ * @param rows Rows.
+ * @returns The type, as WGSL.
+ */
+export function vectorOfRows(rows: 1 | 2 | 4): string {
+  return { 1: "f32", 2: "vec2f", 4: "vec4f" }[rows];
+}
 
 /**
  * Builds the WGSL text. Its lanes lie side by side along the inputs, neighbors at neighboring loads, and walk over the outputs together: x
@@ -42,11 +47,11 @@ const vectors = { 1: "f32", 2: "vec2f", 4: "vec4f" } as const;
  * @returns Text with the entry point `multiply`.
  */
 export function gemvSource(form: GemvForm): string {
-  const { rows, length, half, windows, texels = false } = form;
+  const { rows, length, half, windows } = form;
   // Numbers of one load, and loads of a lane.
   const unit = half ? 8 : 4;
   const loads = length / unit;
-  const vector = vectors[rows];
+  const vector = vectorOfRows(rows);
   const lines: string[] = [];
   for (const v of range(loads)) {
     for (const part of range(unit / 4)) {
@@ -66,16 +71,11 @@ export function gemvSource(form: GemvForm): string {
       }
     }
   }
-  const loaded = (weight: string, index: string): string => {
-    if (!texels) return `${weight}[${index}]`;
-    const texel = `texelAt(${weight}, ${index})`;
-    return half ? `bitcast<vec4u>(${texel})` : texel;
-  };
   const products = (weight: string): string[] => [
     // Two chains of additions: one alone would wait for each sum.
     `var even = ${vector}(); var odd = ${vector}();`,
     ...range(loads).flatMap((v) => [
-      `let w${v} = ${loaded(weight, `at + ${v * GEMV_LANES}u`)};`,
+      `let w${v} = ${weight}[at + ${v * GEMV_LANES}u];`,
       ...half
         ? range(4).map((i) => `let h${v}_${i} = unpack2x16float(w${v}.${COMPONENTS[i]});`)
         : [],
@@ -106,7 +106,7 @@ export function gemvSource(form: GemvForm): string {
       "let begin = group.x * params.outputs_each;",
       "let end = min(begin + params.outputs_each, params.outputs);",
       "for (var output = begin; output < end; output++) {",
-      `let at = (params.first_output + output) * params.inputs / ${unit}u + first;`,
+      `let at = output * params.inputs / ${unit}u + first;`,
       ...products("weight"),
       "}",
     );
@@ -118,12 +118,9 @@ export function gemvSource(form: GemvForm): string {
         windows.outputs * windows.inputs / unit
       }>;`
     )
-    : texels
-    ? ["@group(0) @binding(1) var weight: Texels;"]
     : [`@group(0) @binding(1) var<storage, read> weight: array<${four}>; // (outputs, inputs)`];
-  return `${texels ? texelsSource : ""}
-struct Params {
-  first_row: u32, last_row: u32, inputs: u32, first_window: u32, first_output: u32, outputs: u32, slices: u32, outputs_each: u32,
+  return `struct Params {
+  first_row: u32, last_row: u32, inputs: u32, first_window: u32, outputs: u32, slices: u32, outputs_each: u32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(2) var<storage, read> x: array<vec4f>; // (all rows, inputs)
@@ -147,8 +144,8 @@ const kernels = new Map<string, Kernel>();
  * @returns The kernel.
  */
 export function gemvKernel(form: GemvForm): Kernel {
-  const { rows, length, half, windows, texels } = form;
-  const name = `gemv_${rows}x${length}${half ? "_f16" : ""}${texels ? "_texels" : ""}${
+  const { rows, length, half, windows } = form;
+  const name = `gemv_${rows}x${length}${half ? "_f16" : ""}${
     windows ? `_${windows.count}x${windows.outputs}x${windows.inputs}` : ""
   }`;
   let kernel = kernels.get(name);

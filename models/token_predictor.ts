@@ -91,7 +91,7 @@ export class TokenPredictor implements Disposable {
           position,
         });
       }
-      const y = transformer.headNorm.forward(x, this.#headModulation);
+      const y = transformer.headNorm.before(x, this.#headModulation);
       return reshape(transformer.project(y), [batch, vocabSize]);
     });
     this.#position++;

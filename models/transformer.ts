@@ -6,6 +6,7 @@ import { dropout, replaceLabels } from "../nn/dropout.ts";
 import { Embedding } from "../nn/embedding.ts";
 import { linearCrossEntropy } from "../nn/head_loss.ts";
 import { Linear } from "../nn/linear.ts";
+import { linearNormed, type Rows } from "../nn/linear_fused.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { rotaryTable } from "../nn/rotary.ts";
@@ -200,11 +201,11 @@ export class Transformer extends Module {
   /**
    * Projects to logits.
    *
-   * @param x (…, nEmbd).
+   * @param x (…, nEmbd); or what is normalized first.
    * @returns (…, vocabSize).
    */
-  project(x: Tensor): Tensor {
-    return this.#head.forward(x);
+  project(x: Rows): Tensor {
+    return linearNormed(x, this.#head);
   }
 
   /**

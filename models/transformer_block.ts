@@ -6,7 +6,13 @@ import { cast } from "../nn/cast.ts";
 import { dropout, dropPath } from "../nn/dropout.ts";
 import { cachedAttention, type KvCache } from "../nn/kv_cache.ts";
 import { Linear } from "../nn/linear.ts";
-import { linearGated, linearSwiglu } from "../nn/linear_fused.ts";
+import {
+  linearGated,
+  linearNormed,
+  linearSwiglu,
+  type Rows,
+  sourceOf,
+} from "../nn/linear_fused.ts";
 import { reshape } from "../nn/math.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { splitHeads } from "../nn/rotary.ts";
@@ -128,15 +134,15 @@ export class TransformerAttention extends Module {
   /**
    * Attends to the tokens up to each one's own.
    *
-   * @param x (batch, tokens, nEmbd).
+   * @param x (batch, tokens, nEmbd); or what is normalized first.
    * @param context Positions, training, and earlier tokens where there is a cache.
    * @param connection What the result is added to, and how.
    * @returns Same shape.
    */
-  forward(x: Tensor, context: BlockContext | CachedContext, connection: Connection): Tensor {
+  forward(x: Rows, context: BlockContext | CachedContext, connection: Connection): Tensor {
     const { nHead: heads, nKvHead: kvHeads, attnDropoutP, residDropoutP } = this.#config;
-    const { batch, tokens, channels } = dims(x, "batch tokens channels", "attention");
-    const qkv = this.wqkv.forward(x);
+    const { batch, tokens, channels } = dims(sourceOf(x), "batch tokens channels", "attention");
+    const qkv = linearNormed(x, this.wqkv);
     let mixed: Tensor;
     if ("cache" in context) {
       mixed = cachedAttention(qkv, { ...context, heads });
@@ -178,12 +184,12 @@ export class FeedForward extends Module {
   /**
    * Maps each token by itself.
    *
-   * @param x (batch, tokens, nEmbd).
+   * @param x (batch, tokens, nEmbd); or what is normalized first.
    * @param options Whether dropout is active.
    * @param connection What the result is added to, and how.
    * @returns Same shape.
    */
-  forward(x: Tensor, options: { training: boolean }, connection: Connection): Tensor {
+  forward(x: Rows, options: { training: boolean }, connection: Connection): Tensor {
     const gated = linearSwiglu(x, { gate: this.w1.weight, weight: this.w3.weight });
     return connect(gated, this.w2, connection, options.training ? this.#dropout : 0);
   }
@@ -304,12 +310,12 @@ export class TransformerBlock extends Module {
     const { gamma1, gamma2, scale1, scale2, shift1, shift2 } = modulation;
     const rate = context.training ? this.#dropPath : 0;
     const h = this.attention.forward(
-      this.attentionNorm.modulated(x, { scale: scale1, shift: shift1 }),
+      { rows: x, norm: this.attentionNorm, modulation: { scale: scale1, shift: shift1 } },
       context,
       { base: x, gain: gamma1, dropPath: rate },
     );
     return this.feedForward.forward(
-      this.ffnNorm.modulated(h, { scale: scale2, shift: shift2 }),
+      { rows: h, norm: this.ffnNorm, modulation: { scale: scale2, shift: shift2 } },
       context,
       { base: h, gain: gamma2, dropPath: rate },
     );

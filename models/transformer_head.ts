@@ -4,6 +4,7 @@ import type { Linear } from "../nn/linear.ts";
 import { Module, type ModuleContext } from "../nn/module.ts";
 import { RmsNorm } from "../nn/row_norm.ts";
 import { split } from "../nn/shape.ts";
+import type { NormedRows } from "../nn/linear_fused.ts";
 import type { Tensor } from "../nn/tensor.ts";
 import { conditionMap, INITIAL_MODULATION, scaleRows } from "./transformer_block.ts";
 import type { TransformerConfig } from "./transformer_options.ts";
@@ -57,5 +58,16 @@ export class ModulatedNorm extends Module {
    */
   forward(x: Tensor, modulation: HeadModulation): Tensor {
     return this.#norm.modulated(x, modulation);
+  }
+
+  /**
+   * Leaves norm and modulation to the map that comes next.
+   *
+   * @param rows (batch, tokens, nEmbd).
+   * @param modulation What the condition does.
+   * @returns What {@linkcode Transformer.project} takes.
+   */
+  before(rows: Tensor, modulation: HeadModulation): NormedRows {
+    return { rows, norm: this.#norm, modulation };
   }
 }

@@ -1,42 +1,96 @@
 /** Affine maps together with what follows them: one dispatch where rows are few and nothing is recorded, as in decoding. @module */
 
-import { gemv, type GemvOptions, servesGemv } from "../kernels/gemv.ts";
-import { addGated } from "./broadcast.ts";
+import { gemv, type GemvOptions, servesGemv, servesTexels } from "../kernels/gemv.ts";
+import { addGated, type Modulation } from "./broadcast.ts";
 import { linear, type LinearAffine } from "./linear.ts";
+import type { RmsNorm } from "./row_norm.ts";
 import { swiglu } from "./swiglu.ts";
 import { assertShape, type Operand, sizeOf, type Tensor } from "./tensor.ts";
 
+/** Rows that are normalized and modulated before they are multiplied. */
+export interface NormedRows {
+  /** (batch, …, inputs): what goes into the norm. */
+  rows: Tensor;
+  /** The norm. */
+  norm: RmsNorm;
+  /** Scale, less 1, and shift of each image. */
+  modulation: Modulation;
+}
+
+/** The rows of a product, or what becomes them. */
+export type Rows = Tensor | NormedRows;
+
+/**
+ * Gives what a norm comes in front of.
+ *
+ * @param x Rows.
+ * @returns The tensor that they are, or are made of.
+ */
+export function sourceOf(x: Rows): Tensor {
+  return "norm" in x ? x.rows : x;
+}
+
+function rowsOf(x: Rows): Tensor {
+  return "norm" in x ? x.norm.modulated(x.rows, x.modulation) : x;
+}
+
 /** Runs the product of few rows if it can be one. */
 function productOfFewRows(
-  x: Tensor,
+  x: Rows,
   weight: Operand,
   others: Pick<GemvOptions, "pair" | "bias" | "gated">,
 ): Tensor | undefined {
-  const { tape } = x;
+  const source = sourceOf(x);
+  const { tape } = source;
+  const { gpu } = tape;
   const [outputs, inputs] = weight.shape as [number, number];
-  assertShape(x, [...x.shape.slice(0, -1), inputs], "a linear map's x");
+  assertShape(source, [...source.shape.slice(0, -1), inputs], "a linear map's x");
   if (tape.recording) return undefined;
-  const y = tape.alloc([...x.shape.slice(0, -1), outputs], x.dtype);
+  const y = tape.alloc([...source.shape.slice(0, -1), outputs], source.dtype);
   const options = {
-    x: x.storage,
-    weight: tape.narrow(weight, x.dtype).storage,
+    x: source.storage,
+    weight: tape.narrow(weight, source.dtype).storage,
     y: y.storage,
-    rows: x.size / inputs,
+    rows: source.size / inputs,
     inputs,
     outputs,
     ...others,
   };
-  if (servesGemv(tape.gpu, options)) {
-    const { pair } = options;
-    gemv(tape.gpu, {
-      ...options,
-      weight: tape.repeated(options.weight),
-      pair: pair && tape.repeated(pair),
-    });
-    return y;
+  if (!servesGemv(gpu, options)) {
+    tape.release(y);
+    return undefined;
   }
-  tape.release(y);
-  return undefined;
+  const { pair } = options;
+  const texels = servesTexels(gpu, options);
+  const product: GemvOptions = {
+    ...options,
+    weight: texels ? tape.repeated(options.weight) : options.weight,
+    pair: pair && texels ? tape.repeated(pair) : pair,
+  };
+  if ("norm" in x) {
+    const { weight: normWeight, eps } = x.norm;
+    const { scale, shift } = x.modulation;
+    const norm = { weight: normWeight.storage, scale: scale.storage, shift: shift.storage, eps };
+    // The product takes a modulation for each of its rows.
+    if (sizeOf(scale.shape) === source.size && servesGemv(gpu, { ...product, norm })) {
+      product.norm = norm;
+    } else product.x = rowsOf(x).storage;
+  }
+  gemv(gpu, product);
+  return y;
+}
+
+/**
+ * Affine map of rows that may be normalized and modulated first: `modulatedRmsNorm(x) weight^T + bias`.
+ *
+ * @param x The rows, and their norm.
+ * @param affine `weight` (outputs, inputs) and, optionally, `bias` (outputs).
+ * @returns Shape (batch, …, outputs), of the type of the rows.
+ * @throws {TypeError} If the shapes do not fit.
+ */
+export function linearNormed(x: Rows, affine: LinearAffine): Tensor {
+  const { weight, bias } = affine;
+  return productOfFewRows(x, weight, { bias: bias?.storage }) ?? linear(rowsOf(x), affine);
 }
 
 /**
@@ -69,16 +123,22 @@ export function linearGated(
 /**
  * Two linear maps of which one gates the other: `silu(x gate^T) (x weight^T)`, see {@linkcode swiglu}.
  *
- * @param x Any shape (…, inputs), f32 or f16.
+ * @param x Any shape (…, inputs), f32 or f16; or what is normalized and modulated first.
  * @param weights `gate` and `weight`: both (outputs, inputs) and of one type.
  * @returns Shape (…, outputs), of the type of `x`.
  * @throws {TypeError} If the shapes do not fit.
  */
-export function linearSwiglu(x: Tensor, weights: { gate: Operand; weight: Operand }): Tensor {
+export function linearSwiglu(
+  x: Rows,
+  weights: { gate: Operand; weight: Operand },
+): Tensor {
   const { gate, weight } = weights;
   assertShape(weight, gate.shape, "linearSwiglu() weight");
+  const { tape, dtype } = sourceOf(x);
   const fused = gate.dtype === weight.dtype
-    ? productOfFewRows(x, gate, { pair: x.tape.narrow(weight, x.dtype).storage })
+    ? productOfFewRows(x, gate, { pair: tape.narrow(weight, dtype).storage })
     : undefined;
-  return fused ?? swiglu(linear(x, { weight: gate }), linear(x, { weight }));
+  if (fused) return fused;
+  const rows = rowsOf(x);
+  return swiglu(linear(rows, { weight: gate }), linear(rows, { weight }));
 }

@@ -208,7 +208,8 @@ export class LayerNorm extends Module {
 export class RmsNorm extends Module {
   /** Factor of each column, shape (width). */
   readonly weight: Parameter;
-  readonly #eps: number;
+  /** Added to the mean square. */
+  readonly eps: number;
 
   /**
    * Makes the weight.
@@ -219,7 +220,7 @@ export class RmsNorm extends Module {
   constructor(context: ModuleContext, config: RowNormConfig) {
     super();
     const { width, eps = 1e-5 } = config;
-    this.#eps = eps;
+    this.eps = eps;
     this.weight = this.register(
       "weight",
       context.parameter([width], { kind: "constant", value: 1 }),
@@ -233,7 +234,7 @@ export class RmsNorm extends Module {
    * @returns Same shape.
    */
   forward(x: Tensor): Tensor {
-    return rmsNorm(x, this.weight, { eps: this.#eps });
+    return rmsNorm(x, this.weight, { eps: this.eps });
   }
 
   /**
@@ -244,6 +245,6 @@ export class RmsNorm extends Module {
    * @returns Same shape.
    */
   modulated(x: Tensor, modulation: Modulation): Tensor {
-    return modulatedRmsNorm(x, this.weight, modulation, { eps: this.#eps });
+    return modulatedRmsNorm(x, this.weight, modulation, { eps: this.eps });
   }
 }

@@ -208,8 +208,8 @@ export class Tape implements Disposable {
   }
 
   /**
-   * Gives a weight as products of few rows read it, which on a software adapter read texels several times faster: from the second time
-   * on as a copy in a texture, on a tape that does not record, as long as the copies leave most of the memory.
+   * Gives a weight as products of few rows read it where they read texels faster: from the second time on as a copy in a texture, on a
+   * tape that does not record, as long as the copies leave most of the memory.
    *
    * The copy stays until the tape closes, so the weight must not change meanwhile.
    *
@@ -217,7 +217,7 @@ export class Tape implements Disposable {
    * @returns The same elements, of the same type.
    */
   repeated(weight: Slice): Slice {
-    if (this.recording || !this.gpu.adapter.software) return weight;
+    if (this.recording) return weight;
     const copy = this.#texels.get(weight);
     if (copy) return copy;
     const source = { ...weight, half: false };

@@ -4,6 +4,7 @@ import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import source from "./kv_cache.wgsl" with { type: "text" };
+import { cacheLanesIterations, cacheLanesKernel } from "./kv_cache_lanes.ts";
 import { requireIterations } from "./loop_limit.ts";
 import lanes from "./lanes.wgsl" with { type: "text" };
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
@@ -39,7 +40,15 @@ export interface CachedAttentionOptions extends CacheSizes {
   value: Slice;
   /** (batch, heads, headDim), f32: result. */
   mixed: Slice;
+  /**
+   * Who walks over the tokens: a lane for each image and head, or the lanes of a workgroup together, which wait for each other. Default:
+   * `lane` on a software adapter, unless heads are long; else `workgroup`.
+   */
+  form?: "lane" | "workgroup" | undefined;
 }
+
+/** Longer heads would make long texts, and do not stay in registers. */
+const MOST_LANE_PACKS = 32;
 
 /** Loops of an invocation besides those over keys, for each query head. */
 const OTHER_LOOPS = 64;
@@ -57,9 +66,12 @@ export function attendWithCache(gpu: Gpu, options: CachedAttentionOptions): void
   const { batch, heads, kvHeads, headDim, room, position } = sizes;
   const { threads } = gpu;
   const packs = headDim / 4;
+  const lane = (options.form ??
+    (gpu.adapter.software && packs <= MOST_LANE_PACKS ? "lane" : "workgroup")) === "lane";
   const headIterations = (position + 1) * Math.ceil(packs / threads) +
     Math.ceil((position + 1) / threads) * (packs + 2) + OTHER_LOOPS;
-  requireIterations(gpu, "kv_cache.attend", heads / kvHeads * headIterations);
+  const iterations = lane ? cacheLanesIterations(position) : heads / kvHeads * headIterations;
+  requireIterations(gpu, "kv_cache.attend", iterations);
   const bytes = {
     qkv: 4 * (heads + 2 * kvHeads) * headDim,
     cached: elementBytes(key) * room * kvHeads * headDim,
@@ -70,17 +82,29 @@ export function attendWithCache(gpu: Gpu, options: CachedAttentionOptions): void
     operation: "kv_cache.attend",
   });
   for (const range of ranges) {
-    gpu.run(kernel, "attend", {
-      buffers: {
-        qkv: sliceRows(qkv, range, bytes.qkv),
-        table,
-        key: sliceRows(key, range, bytes.cached),
-        value: sliceRows(value, range, bytes.cached),
-        mixed: sliceRows(mixed, range, bytes.mixed),
-      },
-      params: { heads, kv_heads: kvHeads, room, position, scale: 1 / Math.sqrt(headDim) },
-      constants: { PACKS: packs, THREADS: threads, LANES: threads },
-      workgroups: [kvHeads, range.count],
-    });
+    const buffers = {
+      qkv: sliceRows(qkv, range, bytes.qkv),
+      table,
+      key: sliceRows(key, range, bytes.cached),
+      value: sliceRows(value, range, bytes.cached),
+      mixed: sliceRows(mixed, range, bytes.mixed),
+    };
+    const params = { heads, kv_heads: kvHeads, room, position, scale: 1 / Math.sqrt(headDim) };
+    if (lane) {
+      const constants = { THREADS: threads };
+      gpu.run(cacheLanesKernel(packs), "attend", {
+        buffers,
+        params: { ...params, images: range.count },
+        constants,
+        workgroups: [Math.ceil(range.count * heads / threads)],
+      });
+    } else {
+      gpu.run(kernel, "attend", {
+        buffers,
+        params,
+        constants: { PACKS: packs, THREADS: threads, LANES: threads },
+        workgroups: [kvHeads, range.count],
+      });
+    }
   }
 }

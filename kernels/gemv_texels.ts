@@ -22,8 +22,11 @@ export interface TexelGemvForm {
   normed: boolean;
 }
 
-/** Outputs whose sums the lanes add up together, each of them one. */
-const BLOCK = GEMV_LANES;
+/**
+ * Outputs whose sums the lanes store before they add them up, each lane those of every eighth: so many that the text of one array of
+ * weights, of thousands of instructions, is not forgotten for that of the other one of a pair too often.
+ */
+const BLOCK = 64;
 /** Outputs that are computed again together. */
 const CHUNK = 128;
 /** Above so many numbers of a lane, f16 weights come from two places, too: the text then no longer fits a processor's cache. */
@@ -44,7 +47,7 @@ function streamsOf({ inputs, half }: TexelGemvForm): 1 | 2 {
  * @returns A number of outputs.
  */
 export function texelGemvUnit(form: TexelGemvForm): number {
-  return BLOCK * (form.paired ? 1 : streamsOf(form));
+  return GEMV_LANES * (form.paired ? 1 : streamsOf(form));
 }
 
 /**
@@ -64,6 +67,13 @@ export function texelGemvSumBytes(form: TexelGemvForm, workgroups: number): numb
  */
 const HALF_SCALE = 2 ** 56;
 
+/** The load that is a lane's number v, in a row: a run of its own where all come from one place, else side by side with the others. */
+function loadAt(form: TexelGemvForm, v: number): string {
+  return streamsOf(form) === 1
+    ? `lane * ${form.inputs / GEMV_LANES / 8}u + ${v}u`
+    : `lane + ${v * GEMV_LANES}u`;
+}
+
 /** Loads the rows: each lane its part of all of them, side by side with the others. */
 function rowLines(form: TexelGemvForm): string[] {
   const { rows, inputs, half, normed } = form;
@@ -72,7 +82,7 @@ function rowLines(form: TexelGemvForm): string[] {
   const packs = range(inputs / GEMV_LANES / unit).flatMap((v) =>
     range(unit / 4).map((part) => ({
       name: `${v}_${part}`,
-      at: `(lane + ${v * GEMV_LANES}u) * ${unit / 4}u + ${part}u`,
+      at: `(${loadAt(form, v)}) * ${unit / 4}u + ${part}u`,
     }))
   );
   for (const r of range(rows)) {
@@ -121,12 +131,12 @@ function productLines(
   const lines = streams.flatMap(({ output }, s) => [
     // Two chains of additions: one alone would wait for each sum.
     `var even${s} = ${vector}(); var odd${s} = ${vector}();`,
-    `let at${s} = min(${output}, params.outputs - 1u) * ${inputs / unit}u + lane;`,
+    `let at${s} = min(${output}, params.outputs - 1u) * ${inputs / unit}u;`,
     ...half ? [`var bits${s} = vec4i();`] : [],
   ]);
   for (const v of range(inputs / GEMV_LANES / unit)) {
     for (const [s, { weight }] of streams.entries()) {
-      const texel = `texelAt(${weight}, at${s} + ${v * GEMV_LANES}u)`;
+      const texel = `texelAt(${weight}, at${s} + ${loadAt(form, v)})`;
       const w = `w${s}_${v}`;
       lines.push(
         `let ${w} = ${half ? `bitcast<vec4i>(${texel})` : texel};`,
@@ -201,7 +211,7 @@ export function texelGemvSource(form: TexelGemvForm): string {
   const sumsOf = (linesOf: typeof productLines): string => {
     let slot = 0;
     return passes.map((pass) =>
-      `for (var i = 0u; i < ${BLOCK}u; i++) {
+      `for (var i = 0u; i < min(${BLOCK}u, end - block); i++) {
 let output = block + i;
 ${linesOf(form, pass).join("\n")}
 ${
@@ -213,23 +223,26 @@ ${
     ).join("\n");
   };
   const sum = (slot: number): string =>
-    `${
-      { 1: "vec4f(", 2: "vec4f(", 4: "(" }[rows]
-    }sumOf(own + (${slot}u * ${BLOCK}u + lane) * ${GEMV_LANES}u)${
+    `${{ 1: "vec4f(", 2: "vec4f(", 4: "(" }[rows]}sumOf(own + (${
+      slot * BLOCK
+    }u + part + lane) * ${GEMV_LANES}u)${
       { 1: ", 0.0, 0.0, 0.0)", 2: ", 0.0, 0.0)", 4: ")" }[rows]
     }`;
   const stores = paired
-    ? [`if (block + lane < end) { store(block + lane, ${sum(0)}, ${sum(1)}); }`]
+    ? [`if (output < end) { store(output, ${sum(0)}, ${sum(1)}); }`]
     : range(streams).map((s) => {
-      const output = s === 0 ? "block + lane" : "block + span + lane";
-      const bound = s === 0 ? "end" : "params.outputs";
-      return `if (${output} < ${bound}) { store(${output}, ${sum(s)}, vec4f()); }`;
+      const output = s === 0 ? "output" : "output + span";
+      const held = s === 0 ? "output < end" : `output < end && ${output} < params.outputs`;
+      return `if (${held}) { store(${output}, ${sum(s)}, vec4f()); }`;
     });
   const blocks = (end: string, linesOf: typeof productLines): string =>
     `for (var block = chunk; block < ${end}; block += ${BLOCK}u) {
 ${sumsOf(linesOf)}
 wait();
+for (var part = 0u; part < min(${BLOCK}u, end - block); part += ${GEMV_LANES}u) {
+let output = block + part + lane;
 ${stores.join("\n")}
+}
 wait();
 }`;
   const again = `sums[own + lane] = ${vector}(f32((bits >> 14u) & 0x10001));

@@ -18,6 +18,7 @@ const HELP =
 Usage: deno run -A --preload tools/gpu_env.ts bench/sampling_bench.ts [OPTIONS]
 
   --precision LIST     types of weights, keys and values, separated by commas: f32,f16 by default
+  --tokens N           tokens of the image, a square, 16 by default; the published model has 256
   --rounds N           measurements of each, 3 by default; the best counts
   --pytorch PYTHON     also run the reference's code with this Python, which has torch, numpy, einops and tqdm;
   --reference FOLDER   a copy of SEED-Voken, which holds that code
@@ -30,8 +31,6 @@ wall clock and, less lengthened by other jobs, by the time that processors worke
 
 /** @see SEED-Voken configs/IBQ/gpu/imagenet_conditional_llama_B.yaml, but for the number of tokens. */
 const MODEL = { vocabSize: 16384, nLayer: 16, nHead: 16, nEmbd: 1024, classNum: 1000 };
-/** A square. */
-const TOKENS = 16;
 
 /** Seconds of sampling, or the rate of it. */
 interface Measured {
@@ -178,10 +177,12 @@ function divide(a: Measured, b: Measured): Measured {
 }
 
 const flags = parseArgs(Deno.args, {
-  string: ["precision", "rounds", "pytorch", "reference"],
+  string: ["precision", "tokens", "rounds", "pytorch", "reference"],
   boolean: ["json", "help"],
-  default: { rounds: "3" },
+  default: { rounds: "3", tokens: "16" },
 });
+/** With few of them, what is done once an image counts for more: what the class does to each block, and copies of the weights. */
+const TOKENS = Number(flags.tokens);
 
 function precisionsOf(text: string): ("f32" | "f16")[] {
   return text.split(",").map((name) => {

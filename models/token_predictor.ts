@@ -78,7 +78,7 @@ export class TokenPredictor implements Disposable {
     const { tape } = this.#classEmbedding;
     const { vocabSize, nEmbd } = transformer.config;
     const [batch] = this.#classEmbedding.shape as [number, number];
-    const logits = tape.scope(() => {
+    const predict = (): Tensor => {
       const first = tokens
         ? transformer.embedTokens(reshape(tokens, [batch, 1]))
         : this.#classEmbedding;
@@ -93,7 +93,8 @@ export class TokenPredictor implements Disposable {
       }
       const y = transformer.headNorm.before(x, this.#headModulation);
       return reshape(transformer.project(y), [batch, vocabSize]);
-    });
+    };
+    const logits = tape.scope(() => tape.repeating(predict));
     this.#position++;
     return logits;
   }

@@ -84,6 +84,7 @@ export class Tape implements Disposable {
   #fresh: Slice[] = [];
   #streams = 0;
   #walking = false;
+  #repeating = false;
   #closed = false;
 
   /**
@@ -208,6 +209,22 @@ export class Tape implements Disposable {
   }
 
   /**
+   * Runs a part of a model that will run many times on this tape: {@linkcode Tape.repeated} copies weights when they are first read.
+   *
+   * @param body The part.
+   * @returns What `body` returns.
+   */
+  repeating<Result>(body: () => Result): Result {
+    const before = this.#repeating;
+    this.#repeating = true;
+    try {
+      return body();
+    } finally {
+      this.#repeating = before;
+    }
+  }
+
+  /**
    * Gives a weight as products of few rows read it where they read texels faster: from the second time on as a copy in a texture, on a
    * tape that does not record, as long as the copies leave most of the memory.
    *
@@ -221,7 +238,7 @@ export class Tape implements Disposable {
     const copy = this.#texels.get(weight);
     if (copy) return copy;
     const source = { ...weight, half: false };
-    const again = this.#texels.has(weight) && fitsTexelCopy(source) &&
+    const again = (this.#repeating || this.#texels.has(weight)) && fitsTexelCopy(source) &&
       this.gpu.spareBytes >= LEAST_SPARE * weight.bytes;
     const texels = again
       ? { ...this.gpu.copyToTexels(source), half: weight.half ?? false }

@@ -310,13 +310,15 @@ function inTexels(gpu: Gpu, options: GemvOptions, rows: RowRange): void {
     normed: norm !== undefined,
   };
   const unit = texelGemvUnit(form);
-  const each = unit * Math.ceil(outputs / unit / navigator.hardwareConcurrency);
+  const sumBytes = texelGemvSumBytes(form);
+  const most = Math.min(navigator.hardwareConcurrency, Math.floor(gpu.maxBindingBytes / sumBytes));
+  const each = unit * Math.ceil(outputs / unit / most);
   // The kernel reads 16-bit weights as words of two.
   const bound = (slice: Slice): Slice => ({ ...slice, half: false });
   const { weight: normWeight, scale, shift, eps } = norm ?? { eps: 0 };
   const rowsOf = normWeight && scale && shift ? { normWeight, scale, shift } : {};
   const workgroups = Math.ceil(outputs / each);
-  const sums = gpu.acquire(texelGemvSumBytes(form, workgroups), "partial sums of a product");
+  const sums = gpu.acquire(sumBytes * workgroups, "partial sums of a product");
   gpu.run(texelGemvKernel(form), "multiply", {
     buffers: {
       x,

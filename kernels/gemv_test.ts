@@ -31,6 +31,9 @@ interface Data {
   bias: Float32Array;
   gate: Float32Array;
   residual: Float32Array;
+  norm: Float32Array;
+  scale: Float32Array;
+  shift: Float32Array;
 }
 
 /** What a product does beside multiplying. */
@@ -38,7 +41,11 @@ interface Additions {
   biased?: boolean;
   paired?: boolean;
   gated?: boolean;
+  normed?: boolean;
 }
+
+/** Of the norm. */
+const EPS = 0.01;
 
 function dataOf({ rows, inputs, outputs }: Sizes): Data {
   // Rounded to f16, so that both types hold the same numbers; and some that an f16 holds without its leading bit.
@@ -56,18 +63,30 @@ function dataOf({ rows, inputs, outputs }: Sizes): Data {
     bias: randomNumbers(outputs, "bias"),
     gate: randomNumbers(rows * outputs, "gate"),
     residual: randomNumbers(rows * outputs, "residual"),
+    norm: randomNumbers(inputs, "norm"),
+    scale: randomNumbers(rows * inputs, "scale"),
+    shift: randomNumbers(rows * inputs, "shift"),
   };
 }
 
 function reference(
   { rows, inputs, outputs }: Sizes,
   data: Data,
-  { biased, paired, gated }: Additions,
+  { biased, paired, gated, normed }: Additions,
 ): Float64Array {
+  const x = Float64Array.from(data.x);
+  for (let row = 0; normed && row < rows; row++) {
+    const part = x.subarray(row * inputs, (row + 1) * inputs);
+    const factor = (part.reduce((sum, value) => sum + value ** 2, 0) / inputs + EPS) ** -0.5;
+    for (const [k, value] of part.entries()) {
+      const at = row * inputs + k;
+      part[k] = value * factor * data.norm[k]! * (1 + data.scale[at]!) + data.shift[at]!;
+    }
+  }
   const dot = (weight: Float32Array, row: number, output: number): number => {
     let sum = 0;
     for (let k = 0; k < inputs; k++) {
-      sum += data.x[row * inputs + k]! * weight[output * inputs + k]!;
+      sum += x[row * inputs + k]! * weight[output * inputs + k]!;
     }
     return sum;
   };
@@ -89,7 +108,7 @@ async function product(
   data: Data,
   options: { variant?: typeof VARIANTS[number]; half: boolean } & Additions,
 ): Promise<Float32Array> {
-  const { half, biased, paired, gated, variant } = options;
+  const { half, biased, paired, gated, normed, variant } = options;
   const upload = (values: Float32Array | Float16Array): Slice => {
     const slice = gpu.acquire(values.byteLength);
     gpu.upload(slice, values);
@@ -108,6 +127,7 @@ async function product(
   const bias = upload(data.bias);
   const gate = upload(data.gate);
   const residual = upload(data.residual);
+  const norm = { weight: upload(data.norm), scale: upload(data.scale), shift: upload(data.shift) };
   const y = upload(new Float32Array(sizes.rows * sizes.outputs).fill(NaN));
   const operands = {
     ...sizes,
@@ -117,12 +137,14 @@ async function product(
     ...biased ? { bias } : {},
     ...paired ? { pair } : {},
     ...gated ? { gated: { gate, residual } } : {},
+    ...normed ? { norm: { ...norm, eps: EPS } } : {},
     ...variant && !texels ? { variant } : {},
   };
   assertEquals(servesGemv(gpu, operands), true);
   gemv(gpu, operands);
   const [bytes] = await gpu.read([y]);
-  for (const slice of [x, weight, pair, bias, gate, residual, y, ...buffers]) gpu.release(slice);
+  const operandsOf = [x, weight, pair, bias, gate, residual, y, ...Object.values(norm)];
+  for (const slice of [...operandsOf, ...buffers]) gpu.release(slice);
   return new Float32Array(bytes!);
 }
 
@@ -166,6 +188,29 @@ for (const variant of VARIANTS) {
   );
 }
 
+gpuTest(
+  "gemv() in texels: rows that it normalizes, and lanes that wait for each other",
+  async (gpu) => {
+    using waiting = await Gpu.open({ withoutFeatures: ["subgroups"] });
+    for (const half of gpu.features.has("shader-f16") ? [false, true] : [false]) {
+      for (const [i, sizes] of SIZES.entries()) {
+        const data = dataOf(sizes);
+        const additions = { paired: i % 2 === 0, gated: i % 3 === 1, normed: i !== 3 };
+        const expected = reference(sizes, data, additions);
+        const options = { variant: "texels", half, ...additions } as const;
+        for (const device of [gpu, waiting]) {
+          if (half && !device.features.has("shader-f16")) continue;
+          const y = await product(device, sizes, data, options);
+          assertClose(y, expected, NORMED_SUM, `${JSON.stringify(sizes)}, half ${half}`);
+        }
+      }
+    }
+  },
+);
+
+/** Modulated rows have numbers of up to ten, whose products' sums round accordingly. */
+const NORMED_SUM: Tolerance = { relative: REDUCTION.relative, absolute: 10 * REDUCTION.absolute };
+
 /** Sums of products up to 65504 in f32 round to parts of the greatest of them. */
 const LARGE: Tolerance = { relative: 1e-6, absolute: 0.05 };
 
@@ -191,6 +236,32 @@ gpuTest(
     }
   },
 );
+
+gpuTest("gemv() in texels: outputs with and without large f16 weights", async (gpu) => {
+  if (!gpu.features.has("shader-f16")) return;
+  for (
+    const [inputs, outputs, paired] of [[64, 400, false], [64, 300, true], [
+      1088,
+      333,
+      false,
+    ]] as const
+  ) {
+    const sizes = { rows: 3, inputs, outputs };
+    const data = dataOf(sizes);
+    // In few chunks of outputs, and in one lane.
+    data.weight[3 * inputs + 5] = 2;
+    data.weight[(outputs - 1) * inputs + 9] = -40000;
+    data.pair[200 * inputs] = 3;
+    const expected = reference(sizes, data, { paired });
+    const y = await product(gpu, sizes, data, { variant: "texels", half: true, paired });
+    assertClose(y, expected, LARGE, `${inputs} inputs`);
+    data.weight[4 * inputs + 1] = Infinity;
+    data.weight[5 * inputs + 8] = NaN;
+    data.x.fill(1, 0, inputs);
+    const special = await product(gpu, sizes, data, { variant: "texels", half: true });
+    assertEquals([special[4], special[5]], [Infinity, NaN]);
+  }
+});
 
 gpuTest("servesGemv() leaves many rows, odd inputs and f16 rows to tiles", (gpu) => {
   const slice = gpu.acquire(2 ** 16);

@@ -51,15 +51,14 @@ export function texelGemvUnit(form: TexelGemvForm): number {
 }
 
 /**
- * Tells how much memory the workgroups need for their sums.
+ * Tells how much memory a workgroup needs for its sums.
  *
  * @param form What is computed.
- * @param workgroups How many there are.
  * @returns Bytes.
  */
-export function texelGemvSumBytes(form: TexelGemvForm, workgroups: number): number {
+export function texelGemvSumBytes(form: TexelGemvForm): number {
   const slots = form.paired ? 2 : streamsOf(form);
-  return 4 * form.rows * slots * BLOCK * GEMV_LANES * workgroups;
+  return 4 * form.rows * slots * BLOCK * GEMV_LANES;
 }
 
 /**

@@ -63,6 +63,8 @@ export interface CachedAttentionOptions {
   cache: KvCache;
   /** Position of the new token: in the table, and in the cache. */
   position: number;
+  /** Who walks over the tokens, see the kernel; default by adapter. */
+  form?: "lane" | "workgroup";
 }
 
 /**
@@ -79,7 +81,7 @@ export function cachedAttention(qkv: Tensor, options: CachedAttentionOptions): T
   if (tape.recording) {
     throw new TypeError("Cannot append to a cache: expected a tape that does not record");
   }
-  const { table, heads, cache, position } = options;
+  const { table, heads, cache, position, form } = options;
   const { positions, pairs } = dims(table, "positions pairs parts", "cachedAttention() table");
   const [batch, kvHeads, room, headDim] = cache.key.shape as [number, number, number, number];
   assertShape(qkv, [batch, 1, (heads + 2 * kvHeads) * headDim], "cachedAttention() qkv");
@@ -109,6 +111,7 @@ export function cachedAttention(qkv: Tensor, options: CachedAttentionOptions): T
     key: cache.key.storage,
     value: cache.value.storage,
     mixed: mixed.storage,
+    form,
   });
   return mixed;
 }

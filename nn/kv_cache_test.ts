@@ -29,7 +29,7 @@ const BATCH = 3;
 async function bothWays(
   gpu: Gpu,
   { heads, kvHeads, headDim, grid }: Sizes,
-  dtype: "f32" | "f16",
+  { dtype, form }: { dtype: "f32" | "f16"; form: "lane" | "workgroup" },
 ): Promise<{ stepwise: number[]; whole: Float32Array }> {
   const tokens = 1 + grid ** 2;
   const columns = (heads + 2 * kvHeads) * headDim;
@@ -49,7 +49,7 @@ async function bothWays(
       return [...data.subarray(at, at + columns)];
     });
     const step = tape.input(Float32Array.from(rows.flat()), [BATCH, 1, columns]);
-    const y = await cachedAttention(step, { table, heads, cache, position }).read();
+    const y = await cachedAttention(step, { table, heads, cache, position, form }).read();
     for (let image = 0; image < BATCH; image++) {
       for (let i = 0; i < width; i++) {
         stepwise[(image * tokens + position) * width + i] = y[image * width + i]!;
@@ -60,26 +60,23 @@ async function bothWays(
 }
 
 for (const sizes of SIZES) {
-  gpuTest(
-    `cachedAttention() of ${JSON.stringify(sizes)}: equals the whole sequence`,
-    async (gpu) => {
-      const { stepwise, whole } = await bothWays(gpu, sizes, "f32");
+  for (const form of ["lane", "workgroup"] as const) {
+    const name = `cachedAttention() of ${JSON.stringify(sizes)} by a ${form} a head`;
+    gpuTest(`${name}: equals the whole sequence`, async (gpu) => {
+      const { stepwise, whole } = await bothWays(gpu, sizes, { dtype: "f32", form });
       assertClose(stepwise, whole, REDUCTION, "values");
       if (sizes.grid > 3) return;
       using limited = await Gpu.open({ maxBindingBytes: 4096 });
-      const parts = await bothWays(limited, sizes, "f32");
+      const parts = await bothWays(limited, sizes, { dtype: "f32", form });
       assertClose(parts.stepwise, whole, REDUCTION, "values in parts");
-    },
-  );
+    });
 
-  gpuTest(
-    `cachedAttention() of ${JSON.stringify(sizes)}: about the same with a cache in f16`,
-    async (gpu) => {
+    gpuTest(`${name}: about the same with a cache in f16`, async (gpu) => {
       if (!gpu.features.has("shader-f16")) return;
-      const { stepwise, whole } = await bothWays(gpu, sizes, "f16");
+      const { stepwise, whole } = await bothWays(gpu, sizes, { dtype: "f16", form });
       assertClose(stepwise, whole, ROUNDED_CACHE, "values");
-    },
-  );
+    });
+  }
 }
 
 /** Keys rounded to f16 move scores of a few units by up to some 2^-10, values are rounded once more. */

@@ -3,10 +3,13 @@ import { assertClose, REDUCTION } from "../tests/close.ts";
 import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { addGated } from "./broadcast.ts";
 import { linear } from "./linear.ts";
-import { linearGated, linearSwiglu } from "./linear_fused.ts";
+import { linearGated, linearNormed, linearSwiglu, type NormedRows } from "./linear_fused.ts";
+import { ModuleContext } from "./module.ts";
+import { RmsNorm } from "./row_norm.ts";
 import { swiglu } from "./swiglu.ts";
 import { Tape } from "./tape.ts";
-import type { Tensor } from "./tensor.ts";
+import { slice } from "./shape.ts";
+import type { Operand, Tensor } from "./tensor.ts";
 
 const INPUTS = 192;
 const OUTPUTS = 20;
@@ -56,7 +59,7 @@ for (const op of ["linearGated", "linearSwiglu"] as const) {
       const counts: number[] = [];
       const run = (ops: typeof fused): Tensor => {
         const before = gpu.stats().dispatches;
-        const y = ops[op](operands);
+        const y = tape.repeating(() => ops[op](operands));
         counts.push(gpu.stats().dispatches - before);
         return y;
       };
@@ -73,8 +76,9 @@ for (const op of ["linearGated", "linearSwiglu"] as const) {
     for (const [rows, gates, record, half] of cases) {
       using tape = new Tape(gpu, { record });
       const operands = operandsOf(tape, rows, gates, half);
-      const y = fused[op](operands);
-      assertEquals(await y.read(), await apart[op](operands).read());
+      const y = tape.repeating(() => fused[op](operands));
+      const expected = tape.repeating(() => apart[op](operands));
+      assertEquals(await y.read(), await expected.read());
       if (!record) continue;
       const ones = tape.input(new Float32Array(y.size).fill(1), y.shape);
       const gradients = tape.grad(y, [operands.x, operands.weight], { gradient: ones });
@@ -95,3 +99,74 @@ gpuTest("linearGated() and linearSwiglu() reject shapes that do not fit", (gpu) 
     "expected shape",
   );
 });
+
+/** Rows, their norm and a modulation of each. */
+function normedRows(tape: Tape, norm: RmsNorm, rows: number): NormedRows {
+  const random = (name: string): Tensor =>
+    tape.input(randomNumbers(rows * INPUTS, name), [rows, 1, INPUTS]);
+  return {
+    rows: random("rows"),
+    norm,
+    modulation: { scale: random("scale"), shift: random("shift") },
+  };
+}
+
+gpuTest("linearNormed() and linearSwiglu(): equal a norm and what comes behind it", async (gpu) => {
+  using norm = new RmsNorm(new ModuleContext(gpu, 1), { width: INPUTS, eps: 1e-2 });
+  norm.weight.write(randomNumbers(INPUTS, "norm"));
+  for (const half of gpu.features.has("shader-f16") ? [false, true] : [false]) {
+    for (const rows of [1, 2, 3, 7, 9]) {
+      using tape = new Tape(gpu, { record: false });
+      const { weight, other, bias } = operandsOf(tape, rows, rows, half);
+      const x = normedRows(tape, norm, rows);
+      const normed = norm.modulated(x.rows, x.modulation);
+      const dispatches = (body: () => Tensor): { y: Tensor; count: number } => {
+        const before = gpu.stats().dispatches;
+        return { y: tape.repeating(body), count: gpu.stats().dispatches - before };
+      };
+      for (
+        const body of [
+          (rows: Tensor | NormedRows) => linearNormed(rows, { weight, bias }),
+          (rows: Tensor | NormedRows) => linearSwiglu(rows, { gate: weight, weight: other }),
+        ]
+      ) {
+        const { y, count } = dispatches(() => body(x));
+        const expected = dispatches(() => body(normed));
+        assertClose(await y.read(), await expected.y.read(), REDUCTION, `${rows} rows`);
+        // The norm has no dispatch of its own where the product takes it.
+        const joined = gpu.adapter.software && rows <= 8;
+        assertEquals(count - expected.count, joined ? 0 : 1, `${rows} rows`);
+      }
+    }
+  }
+});
+
+gpuTest("linearNormed(): a modulation that rows share, and gradients", async (gpu) => {
+  using norm = new RmsNorm(new ModuleContext(gpu, 1), { width: INPUTS });
+  for (const record of [false, true]) {
+    using tape = new Tape(gpu, { record });
+    const { weight } = operandsOf(tape, 1, 1, false);
+    const { rows, modulation } = normedRows(tape, norm, 2);
+    const x = {
+      rows: tape.view(rows, [1, 2, INPUTS]),
+      norm,
+      modulation: sharedBy(tape, modulation),
+    };
+    const y = tape.repeating(() => linearNormed(x, { weight }));
+    const expected = linear(norm.modulated(x.rows, x.modulation), { weight });
+    assertClose(await y.read(), await expected.read(), REDUCTION, `record ${record}`);
+    if (!record) continue;
+    const ones = tape.input(new Float32Array(y.size).fill(1), y.shape);
+    assertEquals(tape.grad(y, [x.rows, weight], { gradient: ones }).size, 2);
+  }
+});
+
+/** The first image's vectors alone. */
+function sharedBy(
+  tape: Tape,
+  { scale, shift }: NormedRows["modulation"],
+): NormedRows["modulation"] {
+  const first = (vectors: Operand): Tensor =>
+    slice(tape.constant(vectors), { axis: 0, start: 0, length: 1 });
+  return { scale: first(scale), shift: first(shift) };
+}

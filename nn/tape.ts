@@ -234,7 +234,7 @@ export class Tape implements Disposable {
    * @returns The same elements, of the same type.
    */
   repeated(weight: Slice): Slice {
-    if (this.recording) return weight;
+    if (this.recording || !this.gpu.adapter.software) return weight;
     const copy = this.#texels.get(weight);
     if (copy) return copy;
     const source = { ...weight, half: false };

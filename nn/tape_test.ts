@@ -288,6 +288,20 @@ gpuTest("Tape.repeated() copies a weight that is read again, while memory is lef
   }
 });
 
+gpuTest("Tape.repeating() lets weights be copied when they are first read", (gpu) => {
+  using weight = new Parameter(gpu, [8, 64]);
+  using other = new Parameter(gpu, [8, 64]);
+  using tape = new Tape(gpu, { record: false });
+  const first = tape.repeating(() => tape.repeated(weight.storage));
+  assertEquals(first.texture !== undefined, gpu.adapter.software);
+  assertStrictEquals(tape.repeated(weight.storage), first);
+  assertThrows(() =>
+    tape.repeating(() => {
+      throw new RangeError("a part that fails");
+    }), RangeError);
+  assertStrictEquals(tape.repeated(other.storage), other.storage);
+});
+
 gpuTest(
   "Tape.narrow() copies a weight once, past scopes and walks, until it closes",
   async (gpu) => {

@@ -11,6 +11,7 @@ import { generateTokens } from "../models/sampler.ts";
 import { Transformer } from "../models/transformer.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { measureReadBandwidth } from "./read_bandwidth.ts";
+import { measureProducts } from "./sampling_products.ts";
 
 const HELP =
   `Measures sampling of one image with guidance by the transformer of size B, with random weights.
@@ -22,6 +23,7 @@ Usage: deno run -A --preload tools/gpu_env.ts bench/sampling_bench.ts [OPTIONS]
   --rounds N           measurements of each, 3 by default; the best counts
   --pytorch PYTHON     also run the reference's code with this Python, which has torch, numpy, einops and tqdm;
   --reference FOLDER   a copy of SEED-Voken, which holds that code
+  --products           also measure each product of a token alone
   --json               print JSON
   --help               show this text
 
@@ -115,7 +117,7 @@ async function bench(
   };
   const both = (what: string, { wall, processor }: Measured, unit = ""): void =>
     print(
-      `${what.padEnd(36)} ${wall.toFixed(2).padStart(7)} ${unit} by wall clock, ${
+      `${what.padEnd(40)} ${wall.toFixed(2).padStart(7)} ${unit} by wall clock, ${
         processor.toFixed(2)
       } by processors`,
     );
@@ -125,6 +127,19 @@ async function bench(
     divide(readBandwidth, { wall: 1e9, processor: 1e9 }),
     "GB/s",
   );
+  const printProducts = async (gpu: Gpu, half: boolean): Promise<void> => {
+    const token = { wall: 0, processor: 0 };
+    for (const { name, bytes, times, ms, processorMs } of await measureProducts(gpu, half)) {
+      const seconds = {
+        wall: ms / 1000,
+        processor: processorMs / 1000 / navigator.hardwareConcurrency,
+      };
+      token.wall += times * seconds.wall;
+      token.processor += times * seconds.processor;
+      both(`  ${name}`, divide({ wall: bytes / 1e9, processor: bytes / 1e9 }, seconds), "GB/s");
+    }
+    both("  a token's products alone", divide({ wall: 1, processor: 1 }, token), "tokens/s");
+  };
   const results = [];
   for (const precision of precisions) {
     using transformer = new Transformer(new ModuleContext(gpu, 1), {
@@ -165,6 +180,7 @@ async function bench(
       both("  reference in PyTorch, f32", pytorch, "tokens/s");
       both("  ratio to it", divide(rate, pytorch));
     }
+    if (flags.products) await printProducts(gpu, precision === "f16");
     results.push({ precision, bytes, firstSeconds: first.wall, rate, bound, pytorch });
   }
   if (flags.json) {
@@ -178,7 +194,7 @@ function divide(a: Measured, b: Measured): Measured {
 
 const flags = parseArgs(Deno.args, {
   string: ["precision", "tokens", "rounds", "pytorch", "reference"],
-  boolean: ["json", "help"],
+  boolean: ["products", "json", "help"],
   default: { rounds: "3", tokens: "16" },
 });
 /** With few of them, what is done once an image counts for more: what the class does to each block, and copies of the weights. */

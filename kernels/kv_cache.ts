@@ -89,7 +89,7 @@ export function attendWithCache(gpu: Gpu, options: CachedAttentionOptions): void
       value: sliceRows(value, range, bytes.cached),
       mixed: sliceRows(mixed, range, bytes.mixed),
     };
-    const params = { heads, kv_heads: kvHeads, room, position, scale: 1 / Math.sqrt(headDim) };
+    const params = { heads, "kv_heads": kvHeads, room, position, scale: 1 / Math.sqrt(headDim) };
     if (lane) {
       const constants = { THREADS: threads };
       gpu.run(cacheLanesKernel(packs), "attend", {

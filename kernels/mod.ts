@@ -40,7 +40,14 @@ export * from "./conv2d.ts";
 export * from "./elementwise.ts";
 export * from "./embedding.ts";
 export * from "./finite.ts";
-export { gemv, type GemvOptions, MOST_GEMV_ROWS, servesGemv } from "./gemv.ts";
+export {
+  gemv,
+  type GemvNorm,
+  type GemvOptions,
+  MOST_GEMV_ROWS,
+  servesGemv,
+  servesTexels,
+} from "./gemv.ts";
 export * from "./group_norm.ts";
 export * from "./head_loss.ts";
 export * from "./kv_cache.ts";

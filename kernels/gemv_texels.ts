@@ -73,7 +73,7 @@ function loadAt(form: TexelGemvForm, v: number): string {
     : `lane + ${v * GEMV_LANES}u`;
 }
 
-/** Loads the rows: each lane its part of all of them, side by side with the others. */
+/** Loads the rows, of each lane its part of all of them. */
 function rowLines(form: TexelGemvForm): string[] {
   const { rows, inputs, half, normed } = form;
   const unit = half ? 8 : 4;

@@ -3,10 +3,15 @@
 import type { Gpu } from "./gpu.ts";
 import { matmul } from "./matmul.ts";
 import { computeDifferences, type LogitBlock, type QuantizerOperands } from "./quantizer_logits.ts";
-import { rowShares, tokenRanges } from "./quantizer_plan.ts";
-import { differentiateLogits, mergeRowSums, sumTerms } from "./quantizer_terms.ts";
+import { bandLogits, logitBytes, rowShares, tokenRanges } from "./quantizer_plan.ts";
+import {
+  differentiateLogits,
+  type GradientPass,
+  mergeRowSums,
+  sumTerms,
+} from "./quantizer_terms.ts";
 import { reduce } from "./reduce.ts";
-import { type Slice, sliceRows, subslice } from "./slice.ts";
+import { type RowRange, type Slice, sliceRows, subslice } from "./slice.ts";
 
 /** Options of {@linkcode quantizerGradients}. */
 export interface QuantizerGradientsOptions extends QuantizerOperands {
@@ -36,19 +41,23 @@ export interface QuantizerGradientsOptions extends QuantizerOperands {
 export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions): void {
   const { plan, kept } = options;
   for (const [at, range] of plan.blocks.entries()) {
-    const bytes = 16 * plan.stride * range.count;
+    const bytes = logitBytes(plan, range.count);
     const differences = kept[at] ?? gpu.acquire(bytes, "logits");
     const block = { range, differences };
     if (!kept[at]) computeAgain(gpu, options, block);
     const dlogits = gpu.acquire(bytes, "logit gradients");
-    logitGradients(gpu, options, block, dlogits);
+    const rowSums = gpu.acquire(8 * range.count, "sums over the codes of a quantizer");
+    sumOverCodes(gpu, options, { ...block, dlogits, rowSums });
+    addGradients(gpu, options, { ...block, dlogits, rowSums });
+    gpu.release(rowSums);
+    gpu.release(dlogits);
     if (!kept[at]) gpu.release(differences);
     options.onBlock?.(at);
-    if (options.dz) addTokenGradients(gpu, options, block, dlogits);
-    if (options.dcodebook) addCodeGradients(gpu, options, block, dlogits);
-    gpu.release(dlogits);
   }
 }
+
+/** Sums over this many codes are complete before they are added up, so that they divide into shares that adapters run side by side. */
+const CODES_A_SUM = 32768;
 
 /** The statistics come out as they are known, and are dropped. */
 function computeAgain(gpu: Gpu, options: QuantizerGradientsOptions, block: LogitBlock): void {
@@ -61,95 +70,112 @@ function computeAgain(gpu: Gpu, options: QuantizerGradientsOptions, block: Logit
   for (const slice of Object.values(statistics)) gpu.release(slice);
 }
 
-function logitGradients(
+/** A block, and what its backward computes. */
+interface GradientBlock extends LogitBlock {
+  /** The straight-through products, then the gradient by the logits: laid out as the logits. */
+  dlogits: Slice;
+  /** Sums over the codes that the gradients of the softmaxes subtract, (range.count, 2). */
+  rowSums: Slice;
+}
+
+/** The passes over a band by some tokens of a block. */
+function passOf(
   gpu: Gpu,
   options: QuantizerGradientsOptions,
-  block: LogitBlock,
-  dlogits: Slice,
-): void {
-  const { plan, dimensions, dzq, entropy } = options;
-  const { stride } = plan;
-  if (dzq) {
-    matmul(gpu, {
-      a: { slice: sliceRows(dzq, block.range, 4 * dimensions) },
-      b: { slice: options.codebook },
-      c: { slice: dlogits, rowStride: 4 * stride },
-      rows: block.range.count,
-      columns: options.codes,
-      inner: dimensions,
-      transposeB: true,
-    });
-  }
-  const shares = rowShares(gpu, block.range.count, plan);
-  const parts = shares.count * plan.threads;
-  const scratch = [16 * stride, 8 * parts];
-  for (const range of tokenRanges(gpu, block.range.count, { vector: 16, scratch })) {
-    const tokens = { start: block.range.start + range.start, count: range.count };
-    const rowSums = gpu.acquire(8 * range.count, "sums over the codes of a quantizer");
-    const partialSums = gpu.acquire(8 * parts * range.count, "partial sums over the codes");
-    const pass = {
-      rows: range.count,
-      plan,
-      shares,
-      inverseTemperature: 1 / (options.entropyTemperature ?? 1),
-      differences: sliceRows(block.differences, range, 16 * stride),
-      rowStatistics: sliceRows(options.rowStatistics, tokens, 16),
-      dlogits: sliceRows(dlogits, range, 16 * stride),
-      straightThrough: dzq !== undefined,
-      entropy,
-    };
-    sumTerms(gpu, pass, partialSums);
-    mergeRowSums(gpu, { partials: partialSums, rowSums, rows: range.count, parts });
-    differentiateLogits(gpu, pass, rowSums);
-    gpu.release(partialSums);
-    gpu.release(rowSums);
+  block: GradientBlock,
+  { band, part }: { band: number; part: RowRange },
+): GradientPass {
+  const { plan } = options;
+  const rows = block.range.count;
+  const tokens = { start: block.range.start + part.start, count: part.count };
+  return {
+    rows: part.count,
+    plan,
+    band,
+    shares: rowShares(gpu, part.count, plan),
+    inverseTemperature: 1 / (options.entropyTemperature ?? 1),
+    differences: bandLogits(plan, { rows, logits: block.differences }, band, part),
+    rowStatistics: sliceRows(options.rowStatistics, tokens, 16),
+    dlogits: bandLogits(plan, { rows, logits: block.dlogits }, band, part),
+    straightThrough: options.dzq !== undefined,
+    entropy: options.entropy,
+  };
+}
+
+/** Ranges of tokens whose passes over a band can be bound. */
+function passRanges(gpu: Gpu, { plan }: QuantizerGradientsOptions, rows: number): RowRange[] {
+  const scratch = [16 * plan.stride, 8 * plan.bands.length * rowShares(gpu, rows, plan).parts];
+  return tokenRanges(gpu, rows, { vector: 16, scratch });
+}
+
+/** The straight-through products, and with them the sums: band by band, so that a cache still holds the products. */
+function sumOverCodes(gpu: Gpu, options: QuantizerGradientsOptions, block: GradientBlock): void {
+  const { plan, dimensions, dzq } = options;
+  for (const part of passRanges(gpu, options, block.range.count)) {
+    const { parts } = rowShares(gpu, part.count, plan);
+    const allParts = plan.bands.length * parts;
+    const partials = gpu.acquire(8 * allParts * part.count, "partial sums over the codes");
+    for (const [band, codes] of plan.bands.entries()) {
+      const pass = passOf(gpu, options, block, { band, part });
+      if (dzq) {
+        const tokens = { start: block.range.start + part.start, count: part.count };
+        matmul(gpu, {
+          a: { slice: sliceRows(dzq, tokens, 4 * dimensions) },
+          b: { slice: sliceRows(options.codebook, codes, 4 * dimensions) },
+          c: { slice: pass.dlogits, rowStride: 4 * plan.stride },
+          rows: part.count,
+          columns: codes.count,
+          inner: dimensions,
+          transposeB: true,
+        });
+      }
+      sumTerms(gpu, pass, partials);
+    }
+    const rowSums = sliceRows(block.rowSums, part, 8);
+    mergeRowSums(gpu, { partials, rowSums, rows: part.count, parts: allParts });
+    gpu.release(partials);
   }
 }
 
-/** Sums over this many codes are complete before they are added up, so that they divide into shares that adapters run side by side. */
-const CODES_A_SUM = 32768;
-
-function addTokenGradients(
-  gpu: Gpu,
-  options: QuantizerGradientsOptions,
-  block: LogitBlock,
-  dlogits: Slice,
-): void {
-  const { plan, dimensions, codes } = options;
-  const dz = sliceRows(options.dz!, block.range, 4 * dimensions);
-  const slots = 1 + Math.ceil(codes / CODES_A_SUM);
-  const sums = gpu.acquire(slots * dz.bytes, "gradients of a block of tokens");
-  gpu.copy(dz, subslice(sums, 0, dz.bytes));
-  for (let slot = 1; slot < slots; slot++) {
-    const start = (slot - 1) * CODES_A_SUM;
+/** The gradient by the logits of a band, and what it adds to those of tokens and codes. */
+function addGradients(gpu: Gpu, options: QuantizerGradientsOptions, block: GradientBlock): void {
+  const { plan, dimensions } = options;
+  const { range, rowSums } = block;
+  const dz = options.dz && sliceRows(options.dz, range, 4 * dimensions);
+  const slots = plan.bands.map(({ count }) => Math.ceil(count / CODES_A_SUM))
+    .reduce((sum, count) => sum + count, 1);
+  const sums = dz && gpu.acquire(slots * dz.bytes, "gradients of a block of tokens");
+  if (dz) gpu.copy(dz, subslice(sums!, 0, dz.bytes));
+  let slot = 1;
+  for (const [band, codes] of plan.bands.entries()) {
+    for (const part of passRanges(gpu, options, range.count)) {
+      const pass = passOf(gpu, options, block, { band, part });
+      differentiateLogits(gpu, pass, sliceRows(rowSums, part, 8));
+    }
+    const dlogits = bandLogits(plan, { rows: range.count, logits: block.dlogits }, band);
+    for (let start = 0; dz && start < codes.count; start += CODES_A_SUM) {
+      matmul(gpu, {
+        a: { slice: dlogits, rowStride: 4 * plan.stride, offset: start },
+        b: { slice: options.codebook, offset: (codes.start + start) * dimensions },
+        c: { slice: subslice(sums!, slot++ * dz.bytes, dz.bytes) },
+        rows: range.count,
+        columns: dimensions,
+        inner: Math.min(CODES_A_SUM, codes.count - start),
+      });
+    }
+    if (!options.dcodebook) continue;
     matmul(gpu, {
-      a: { slice: dlogits, rowStride: 4 * plan.stride, offset: start },
-      b: { slice: options.codebook, offset: start * dimensions },
-      c: { slice: subslice(sums, slot * dz.bytes, dz.bytes) },
-      rows: block.range.count,
+      a: { slice: dlogits, rowStride: 4 * plan.stride },
+      b: { slice: sliceRows(options.z, range, 4 * dimensions) },
+      c: { slice: sliceRows(options.dcodebook, codes, 4 * dimensions) },
+      rows: codes.count,
       columns: dimensions,
-      inner: Math.min(CODES_A_SUM, codes - start),
+      inner: range.count,
+      transposeA: true,
+      accumulate: range.start > 0,
     });
   }
-  reduce(gpu, "sum", { a: sums, y: dz, outer: 1, length: slots, inner: dz.bytes / 4 });
-  gpu.release(sums);
-}
-
-function addCodeGradients(
-  gpu: Gpu,
-  options: QuantizerGradientsOptions,
-  block: LogitBlock,
-  dlogits: Slice,
-): void {
-  const { plan, dimensions, codes } = options;
-  matmul(gpu, {
-    a: { slice: dlogits, rowStride: 4 * plan.stride },
-    b: { slice: sliceRows(options.z, block.range, 4 * dimensions) },
-    c: { slice: options.dcodebook! },
-    rows: codes,
-    columns: dimensions,
-    inner: block.range.count,
-    transposeA: true,
-    accumulate: block.range.start > 0,
-  });
+  if (!dz) return;
+  reduce(gpu, "sum", { a: sums!, y: dz, outer: 1, length: slots, inner: dz.bytes / 4 });
+  gpu.release(sums!);
 }

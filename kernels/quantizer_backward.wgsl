@@ -4,7 +4,7 @@ override ENTROPY: bool = true;          // whether there are gradients of the en
 override STRAIGHT_THROUGH: bool = true; // whether there is a gradient that flows straight through to every code
 
 struct Params {
-  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, quads: u32, stride: u32, span: u32,
+  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, firstPart: u32, quads: u32, stride: u32, span: u32, rowLanes: u32,
   alpha: f32, gamma: f32, sampleWeight: f32, averageWeight: f32, inverseTemperature: f32,
 }
 
@@ -79,29 +79,31 @@ fn stepsNear(a: vec4f, b: vec4f, c: vec4f, d: vec4f) -> u32 {
 // The sums over the codes that the softmax gradients subtract: Σ p (dzq·E) and Σ P weight, of each lane's share of a row.
 @compute @workgroup_size(THREADS)
 fn sumTerms(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = w.y;
-  let begin = w.x * params.span;
-  let end = min(begin + params.span, params.quads);
+  let walk = walkOf(w, lane);
+  let row = walk.row;
+  if (row >= params.rows) { return; }
+  let end = walk.end;
+  let stride = params.rowLanes;
   let statistics = rowStatistics[row];
   var soft = vec4f();
   var sharp = vec4f();
-  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+  for (var quad = walk.first; quad < end; quad += 4u * stride) {
     let a = differencesAt(row, quad, end);
-    let b = differencesAt(row, quad + THREADS, end);
-    let c = differencesAt(row, quad + 2u * THREADS, end);
-    let d = differencesAt(row, quad + 3u * THREADS, end);
-    soft += (softTerms(row, quad, end, a, statistics.y) + softTerms(row, quad + THREADS, end, b, statistics.y)) +
-      (softTerms(row, quad + 2u * THREADS, end, c, statistics.y) + softTerms(row, quad + 3u * THREADS, end, d, statistics.y));
+    let b = differencesAt(row, quad + stride, end);
+    let c = differencesAt(row, quad + 2u * stride, end);
+    let d = differencesAt(row, quad + 3u * stride, end);
+    soft += (softTerms(row, quad, end, a, statistics.y) + softTerms(row, quad + stride, end, b, statistics.y)) +
+      (softTerms(row, quad + 2u * stride, end, c, statistics.y) + softTerms(row, quad + 3u * stride, end, d, statistics.y));
     if (ENTROPY) {
       let steps = stepsNear(a, b, c, d);
       for (var step = 0u; step < steps; step++) {
-        let at = quad + step * THREADS;
+        let at = quad + step * stride;
         let logP = differencesAt(row, at, end) * params.inverseTemperature - statistics.z;
         sharp += decay(logP) * weights[min(at, end - 1u)];
       }
     }
   }
-  partialSums[row * params.parts + w.x * THREADS + lane] = vec2f(total(soft), total(sharp));
+  partialSums[row * params.parts + walk.part] = vec2f(total(soft), total(sharp));
 }
 
 // The straight-through gradient by four logits.
@@ -115,26 +117,28 @@ fn differentiate(row: u32, quad: u32, end: u32, d: vec4f, logSum: f32, sum: f32)
 // The gradient by the logits; `factors` are those of the sample and of the average entropy.
 @compute @workgroup_size(THREADS)
 fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = w.y;
-  let begin = w.x * params.span;
-  let end = min(begin + params.span, params.quads);
+  let walk = walkOf(w, lane);
+  let row = walk.row;
+  if (row >= params.rows) { return; }
+  let end = walk.end;
+  let stride = params.rowLanes;
   let statistics = rowStatistics[row];
   let sums = sumsOfRows[row];
   var both = vec2f();
   if (ENTROPY) { both = vec2f(factors[0], factors[1]); }
-  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+  for (var quad = walk.first; quad < end; quad += 4u * stride) {
     let a = differencesAt(row, quad, end);
-    let b = differencesAt(row, quad + THREADS, end);
-    let c = differencesAt(row, quad + 2u * THREADS, end);
-    let d = differencesAt(row, quad + 3u * THREADS, end);
+    let b = differencesAt(row, quad + stride, end);
+    let c = differencesAt(row, quad + 2u * stride, end);
+    let d = differencesAt(row, quad + 3u * stride, end);
     differentiate(row, quad, end, a, statistics.y, sums.x);
-    differentiate(row, quad + THREADS, end, b, statistics.y, sums.x);
-    differentiate(row, quad + 2u * THREADS, end, c, statistics.y, sums.x);
-    differentiate(row, quad + 3u * THREADS, end, d, statistics.y, sums.x);
+    differentiate(row, quad + stride, end, b, statistics.y, sums.x);
+    differentiate(row, quad + 2u * stride, end, c, statistics.y, sums.x);
+    differentiate(row, quad + 3u * stride, end, d, statistics.y, sums.x);
     if (ENTROPY) {
       let steps = stepsNear(a, b, c, d);
       for (var step = 0u; step < steps; step++) {
-        let near = quad + step * THREADS;
+        let near = quad + step * stride;
         let logP = differencesAt(row, near, end) * params.inverseTemperature - statistics.z;
         let y = decay(logP) * (both.x * (logP + statistics.w) + both.y * (weights[min(near, end - 1u)] - sums.y));
         if (near < end) { dlogits[row * params.stride + near] -= y; }

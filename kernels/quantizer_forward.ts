@@ -2,19 +2,17 @@
 
 import type { Gpu } from "./gpu.ts";
 import {
-  addProbabilities,
   computeDifferences,
   forwardParams,
   quantizerKernel,
   type QuantizerOperands,
   type TokenStatistics,
 } from "./quantizer_logits.ts";
+import { logitBytes } from "./quantizer_plan.ts";
 import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 /** Options of {@linkcode quantizeTokens}. */
 export interface QuantizeTokensOptions extends QuantizerOperands, TokenStatistics {
-  /** Written: mean over the tokens of softmax(l / T), shape (codes); with a temperature only. */
-  average?: Slice | undefined;
   /** Written: the logits of the first blocks, as {@linkcode computeDifferences} leaves them; at most `plan.kept`. */
   kept: readonly Slice[];
 }
@@ -26,14 +24,10 @@ export interface QuantizeTokensOptions extends QuantizerOperands, TokenStatistic
  * @param options Operands and results.
  */
 export function quantizeTokens(gpu: Gpu, options: QuantizeTokensOptions): void {
-  const { plan, kept, average } = options;
+  const { plan, kept } = options;
   for (const [at, range] of plan.blocks.entries()) {
-    const differences = kept[at] ?? gpu.acquire(16 * plan.stride * range.count, "logits");
-    const block = { range, differences };
-    computeDifferences(gpu, options, block, options);
-    if (average) {
-      addProbabilities(gpu, options, block, { rowStatistics: options.rowStatistics, average });
-    }
+    const differences = kept[at] ?? gpu.acquire(logitBytes(plan, range.count), "logits");
+    computeDifferences(gpu, options, { range, differences }, options);
     if (!kept[at]) gpu.release(differences);
   }
 }

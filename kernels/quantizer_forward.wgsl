@@ -1,9 +1,10 @@
-// From the logits of a block of tokens to their statistics and the average probabilities. A row of logits is `stride` vectors of four
-// long; a workgroup takes a share of `span` of them. Once `differences` has run, the logits are differences from the row's maximum.
+// From the logits of a block of tokens to their statistics and the average probabilities. Most passes take a band of codes. A row of a
+// band is `stride` vectors of four long, `quads` of which hold logits; a workgroup takes a share of `span` of them. Once `differences` has
+// run, the logits are differences from the row's maximum.
 
 struct Params {
-  rows: u32, codes: u32, quads: u32, stride: u32, span: u32, parts: u32, firstCode: u32, firstPart: u32, depth: u32,
-  mostSharpened: u32, accumulate: u32, largeLogit: f32, near: f32, inverseTemperature: f32, scale: f32,
+  rows: u32, codes: u32, quads: u32, stride: u32, span: u32, rowLanes: u32, parts: u32, bands: u32, band: u32, firstCode: u32,
+  firstPart: u32, depth: u32, mostSharpened: u32, accumulate: u32, largeLogit: f32, near: f32, inverseTemperature: f32, scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -12,12 +13,14 @@ struct Params {
 
 @group(0) @binding(1) var<storage, read> maximaOfParts: array<f32>;            // (rows, parts)
 @group(0) @binding(2) var<storage, read_write> maxima: array<f32>;             // (rows)
+@group(0) @binding(3) var<storage, read_write> maximaOfBands: array<f32>;      // (rows, bands): differences from the row's maximum
 
 @group(0) @binding(1) var<storage, read_write> differing: array<vec4f>;        // (rows, stride)
 @group(0) @binding(2) var<storage, read> largest: array<f32>;                  // (rows)
 @group(0) @binding(3) var<storage, read> z: array<f32>;                        // (rows, depth)
-@group(0) @binding(4) var<storage, read> codebook: array<f32>;                 // (codes, depth), from `firstCode` on
-@group(0) @binding(5) var<storage, read_write> partials: array<Statistics>;    // (rows, parts)
+@group(0) @binding(4) var<storage, read> codebook: array<f32>;                 // (codes, depth)
+@group(0) @binding(5) var<storage, read> bandMaxima: array<f32>;               // (rows, bands), as maximaOfBands
+@group(0) @binding(6) var<storage, read_write> partials: array<Statistics>;    // (rows, parts)
 
 @group(0) @binding(1) var<storage, read> statisticsOfParts: array<Statistics>; // (rows, parts)
 @group(0) @binding(3) var<storage, read_write> rowStatistics: array<vec4f>;    // (rows): max, log Σ at 1, log Σ at T, entropy at T
@@ -42,6 +45,7 @@ const NO_CODE = 0xffffffffu;
 // Probabilities of logits closer than this are equal in f32, and the lower index wins, as in the reference.
 const TIE = 0x1p-25;
 
+// Codes of the band.
 fn codesOf(quad: u32) -> vec4u { return vec4u(4u * quad) + vec4u(0u, 1u, 2u, 3u); }
 
 // Four logits; NONE past the last code. A vector past the share repeats its last one.
@@ -53,26 +57,38 @@ fn logitsAt(row: u32, quad: u32, end: u32) -> vec4f {
 // The largest logit of each lane's share of a row.
 @compute @workgroup_size(THREADS)
 fn maximaOfShares(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = w.y;
-  let begin = w.x * params.span;
-  let end = min(begin + params.span, params.quads);
+  let walk = walkOf(w, lane);
+  let row = walk.row;
+  if (row >= params.rows) { return; }
+  let step = params.rowLanes;
   var most = vec4f(NONE);
-  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+  for (var quad = walk.first; quad < walk.end; quad += 4u * step) {
     most = max(most, max(
-      max(logitsAt(row, quad, end), logitsAt(row, quad + THREADS, end)),
-      max(logitsAt(row, quad + 2u * THREADS, end), logitsAt(row, quad + 3u * THREADS, end)),
+      max(logitsAt(row, quad, walk.end), logitsAt(row, quad + step, walk.end)),
+      max(logitsAt(row, quad + 2u * step, walk.end), logitsAt(row, quad + 3u * step, walk.end)),
     ));
   }
-  partMaxima[row * params.parts + w.x * THREADS + lane] = max(max(most.x, most.y), max(most.z, most.w));
+  partMaxima[row * params.parts + walk.part] = max(max(most.x, most.y), max(most.z, most.w));
 }
+
+// The largest logit of each row, and how far the largest of each band lies below it.
 
 @compute @workgroup_size(THREADS)
 fn mergeMaxima(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let row = flatIndex(w, n, l);
   if (row >= params.rows) { return; }
-  var most = maximaOfParts[row * params.parts];
-  for (var part = 1u; part < params.parts; part++) { most = max(most, maximaOfParts[row * params.parts + part]); }
+  let bandParts = params.parts / params.bands;
+  var most = NONE;
+  for (var band = 0u; band < params.bands; band++) {
+    var bandMost = NONE;
+    for (var part = band * bandParts; part < (band + 1u) * bandParts; part++) {
+      bandMost = max(bandMost, maximaOfParts[row * params.parts + part]);
+    }
+    maximaOfBands[row * params.bands + band] = bandMost;
+    most = max(most, bandMost);
+  }
   maxima[row] = most;
+  for (var band = 0u; band < params.bands; band++) { maximaOfBands[row * params.bands + band] -= most; }
 }
 
 // A power of two: 1/64 of the one that x lies above, so that multiples up to x have at most 7 bits.
@@ -127,24 +143,26 @@ fn subtract(row: u32, quad: u32, end: u32, maximum: f32, sharpened: f32) -> vec4
 // skips no branches.
 @compute @workgroup_size(THREADS)
 fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let row = w.y;
-  let begin = params.firstCode / 4u + w.x * params.span;
-  let end = min(begin + params.span, params.quads);
+  let walk = walkOf(w, lane);
+  let row = walk.row;
+  if (row >= params.rows) { return; }
+  let end = walk.end;
+  let stride = params.rowLanes;
   let maximum = largest[row];
   let sharpened = select(-NONE, params.near, abs(maximum) > params.largeLogit);
   var sum = vec4f();
   var sharpSum = vec4f();
   var sharpMoment = vec4f();
   var firstCodes = vec4u(NO_CODE);
-  for (var quad = begin + lane; quad < end; quad += 4u * THREADS) {
+  for (var quad = walk.first; quad < end; quad += 4u * stride) {
     let a = subtract(row, quad, end, maximum, sharpened);
-    let b = subtract(row, quad + THREADS, end, maximum, sharpened);
-    let c = subtract(row, quad + 2u * THREADS, end, maximum, sharpened);
-    let d = subtract(row, quad + 3u * THREADS, end, maximum, sharpened);
+    let b = subtract(row, quad + stride, end, maximum, sharpened);
+    let c = subtract(row, quad + 2u * stride, end, maximum, sharpened);
+    let d = subtract(row, quad + 3u * stride, end, maximum, sharpened);
     sum += (decay(a) + decay(b)) + (decay(c) + decay(d));
     let steps = select(0u, 4u, any(max(max(a, b), max(c, d)) > vec4f(min(params.near, -TIE))));
     for (var step = 0u; step < steps; step++) {
-      let at = quad + step * THREADS;
+      let at = quad + step * stride;
       let d = counted(differing[row * params.stride + min(at, end - 1u)], at, end, sharpened);
       let f = decay(d * params.inverseTemperature);
       sharpSum += f;
@@ -153,13 +171,15 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
     }
   }
   let code = min(min(firstCodes.x, firstCodes.y), min(firstCodes.z, firstCodes.w));
-  var state = Statistics(select(0.0, NONE, code == NO_CODE), code, total(sum), total(sharpSum), total(sharpMoment));
+  let known = code != NO_CODE;
+  let firstCode = select(NO_CODE, params.firstCode + code, known);
+  var state = Statistics(select(NONE, 0.0, known), firstCode, total(sum), total(sharpSum), total(sharpMoment));
   // Of the lane's own differences, in the order of the codes.
-  var quad = begin + lane;
-  let last = select(end, 0u, sharpened > 0.0);
+  var quad = walk.first;
+  let last = select(0u, end, bandMaxima[row * params.bands + params.band] > sharpened);
   var left = params.mostSharpened;
   while (quad < last) {
-    while (quad < last && all(differing[row * params.stride + min(quad, end - 1u)] <= vec4f(sharpened))) { quad += THREADS; }
+    while (quad < last && all(differing[row * params.stride + min(quad, end - 1u)] <= vec4f(sharpened))) { quad += stride; }
     let at = row * params.stride + min(quad, end - 1u);
     for (var i = 0u; i < 4u && quad < last; i++) {
       var d = differing[at][i];
@@ -167,22 +187,22 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
         let code = 4u * quad + i;
         if (left > 0u) {
           left--;
-          let logit = sharpLogit(row * params.depth, (code - params.firstCode) * params.depth);
+          let logit = sharpLogit(row * params.depth, code * params.depth);
           d = (logit.x - maximum) + logit.y;
           differing[at][i] = d;
         }
         let f = decay(vec4f(d, d * params.inverseTemperature, 0.0, 0.0));
         let better = d - state.best > TIE;
         state.best = select(state.best, d, better);
-        state.code = select(state.code, code, better);
+        state.code = select(state.code, params.firstCode + code, better);
         state.sum += f.x;
         state.sharpSum += f.y;
         state.sharpMoment += f.y * d;
       }
     }
-    quad += THREADS;
+    quad += stride;
   }
-  partials[row * params.parts + params.firstPart + w.x * THREADS + lane] = state;
+  partials[row * params.parts + walk.part] = state;
 }
 
 // The statistics of a row from those of the lanes that shared it.
@@ -210,32 +230,36 @@ fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u
   rowEntropies[row] = entropy;
 }
 
-fn differencesAt(row: u32, quad: u32, end: u32) -> vec4f { return logits[min(row, end - 1u) * params.stride + quad]; }
+fn probabilities4(row: u32, quad: u32, logSum: f32) -> vec4f {
+  return decay(logits[row * params.stride + min(quad, params.quads - 1u)] * params.inverseTemperature - logSum);
+}
 
-// Sums over a range of rows of the probabilities at the entropy's temperature, by code.
+// Sums over a range of rows of the probabilities at the entropy's temperature, by code. Rows without any in the band are skipped, by a loop
+// that runs zero times.
 @compute @workgroup_size(THREADS)
 fn sumProbabilities(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
-  let quad = min(THREADS * w.x + lane, params.quads - 1u);
+  let quad = 4u * THREADS * w.x + lane;
   let begin = w.y * params.span;
   let end = min(begin + params.span, params.rows);
-  var sum = vec4f();
-  for (var row = begin; row < end; row += 8u) {
-    let most = max(
-      max(
-        max(differencesAt(row, quad, end), differencesAt(row + 1u, quad, end)),
-        max(differencesAt(row + 2u, quad, end), differencesAt(row + 3u, quad, end)),
-      ),
-      max(
-        max(differencesAt(row + 4u, quad, end), differencesAt(row + 5u, quad, end)),
-        max(differencesAt(row + 6u, quad, end), differencesAt(row + 7u, quad, end)),
-      ),
-    );
-    let last = select(row, min(row + 8u, end), any(most > vec4f(params.near)));
+  var a = vec4f();
+  var b = vec4f();
+  var c = vec4f();
+  var d = vec4f();
+  for (var row = begin; row < end; row++) {
+    let last = select(row, row + 1u, bandMaxima[row * params.bands + params.band] > params.near);
     for (var near = row; near < last; near++) {
-      sum += decay(logits[near * params.stride + quad] * params.inverseTemperature - statisticsOfRows[near].z);
+      let logSum = statisticsOfRows[near].z;
+      a += probabilities4(near, quad, logSum);
+      b += probabilities4(near, quad + THREADS, logSum);
+      c += probabilities4(near, quad + 2u * THREADS, logSum);
+      d += probabilities4(near, quad + 3u * THREADS, logSum);
     }
   }
-  averages[w.y * params.quads + quad] = sum;
+  let at = w.y * params.quads + quad;
+  if (quad < params.quads) { averages[at] = a; }
+  if (quad + THREADS < params.quads) { averages[at + THREADS] = b; }
+  if (quad + 2u * THREADS < params.quads) { averages[at + 2u * THREADS] = c; }
+  if (quad + 3u * THREADS < params.quads) { averages[at + 3u * THREADS] = d; }
 }
 
 // The average probabilities from their sums over ranges of rows.

@@ -1,4 +1,4 @@
-/** Launchers of the passes over the logits of a block of tokens: differences from the maximum, statistics, average probabilities. @module */
+/** Launchers of the logits of a block of tokens and the passes over them: differences from the maximum, statistics, average probabilities. @module */
 
 import common from "./common.wgsl" with { type: "text" };
 import type { Gpu } from "./gpu.ts";
@@ -7,10 +7,12 @@ import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
 import source from "./quantizer_forward.wgsl" with { type: "text" };
 import {
-  codeRanges,
+  bandLogits,
+  bandQuads,
   type LogitPlan,
   type QuantizerSize,
   ROWS_A_STEP,
+  type RowShares,
   rowShares,
   sharesOf,
   tokenRanges,
@@ -29,7 +31,10 @@ export interface ForwardParams {
   quads?: number;
   stride?: number;
   span?: number;
+  rowLanes?: number;
   parts?: number;
+  bands?: number;
+  band?: number;
   firstCode?: number;
   firstPart?: number;
   depth?: number;
@@ -54,7 +59,10 @@ export function forwardParams(given: ForwardParams): Required<ForwardParams> {
     quads: 0,
     stride: 0,
     span: 0,
+    rowLanes: 1,
     parts: 0,
+    bands: 0,
+    band: 0,
     firstCode: 0,
     firstPart: 0,
     depth: 0,
@@ -94,7 +102,7 @@ export interface QuantizerOperands extends QuantizerSize {
 export interface LogitBlock {
   /** The tokens. */
   range: RowRange;
-  /** Their logits, (range.count, 4 plan.stride); see {@linkcode computeDifferences}. */
+  /** Their logits, (bands, range.count, 4 plan.stride); see {@linkcode computeDifferences}. */
   differences: Slice;
 }
 
@@ -106,10 +114,25 @@ export interface TokenStatistics {
   rowStatistics: Slice;
   /** Written: the entropy alone, shape (rows). */
   rowEntropies: Slice;
+  /**
+   * Probabilities at the entropy's temperature, divided by the number of all tokens and summed over the tokens, shape (codes): the first
+   * block overwrites, the others increase.
+   */
+  average?: Slice | undefined;
+}
+
+/** Some tokens of a block. */
+interface Tokens extends LogitBlock {
+  /** Which of the block's. */
+  part: RowRange;
+  /** Which of all. */
+  tokens: RowRange;
+  /** How their rows are divided. */
+  shares: RowShares;
 }
 
 /**
- * Computes the logits of a block as differences from each token's largest; past the last code of a row stand numbers whose exponential
+ * Computes the logits of a block as differences from each token's largest; past the last code of a band stand numbers whose exponential
  * is 0. The same operands give the same bits each time.
  *
  * @param gpu The device.
@@ -123,156 +146,187 @@ export function computeDifferences(
   block: LogitBlock,
   statistics: TokenStatistics,
 ): void {
-  const { plan, codes, dimensions } = operands;
-  const { threads } = plan;
-  matmul(gpu, {
-    a: { slice: sliceRows(operands.z, block.range, 4 * dimensions) },
-    b: { slice: operands.codebook },
-    c: { slice: block.differences, rowStride: 4 * plan.stride },
-    rows: block.range.count,
-    columns: codes,
-    inner: dimensions,
-    transposeB: true,
-  });
-  const ranges = codeRanges(gpu, operands);
-  // Shares of one size for all ranges of codes, the last of which may be shorter.
-  const { span } = rowShares(gpu, block.range.count, {
-    quads: Math.ceil(ranges[0]!.count / 4),
-    threads,
-  });
-  const partsOf = (quads: number): number => Math.ceil(quads / span) * threads;
-  const parts = ranges.reduce((sum, { count }) => sum + partsOf(Math.ceil(count / 4)), 0);
-  const vector = 4 * dimensions;
-  const scratch = [16 * plan.stride, parts * STATISTICS_BYTES];
-  for (const range of tokenRanges(gpu, block.range.count, { vector, scratch })) {
-    const rows = range.count;
-    const tokens = { start: block.range.start + range.start, count: rows };
-    const maxima = gpu.acquire(4 * rows, "largest logits of a quantizer's tokens");
-    const partials = gpu.acquire(rows * parts * STATISTICS_BYTES, "statistics of tokens");
-    const logits = sliceRows(block.differences, range, 16 * plan.stride);
-    const sizes = { rows, codes, stride: plan.stride, span, depth: dimensions };
-    findMaxima(gpu, { logits, maxima, partMaxima: partials }, { ...plan, rows, codes, span });
-    const { entropyTemperature } = operands;
-    const inverseTemperature = 1 / (entropyTemperature ?? 1);
-    let firstPart = 0;
-    for (const part of ranges) {
-      const count = partsOf(Math.ceil(part.count / 4));
-      gpu.run(quantizerKernel, "differences", {
-        buffers: {
-          differing: logits,
-          largest: maxima,
-          z: sliceRows(operands.z, tokens, vector),
-          codebook: sliceRows(operands.codebook, part, vector),
-          partials,
-        },
-        params: forwardParams({
-          ...sizes,
-          quads: Math.ceil((part.start + part.count) / 4),
-          parts,
-          firstPart,
-          firstCode: part.start,
-          mostSharpened: Math.min(
-            MOST_SHARPENED,
-            Math.floor((MOST_ITERATIONS / 2) / (2 * dimensions)),
-          ),
-          largeLogit: entropyTemperature === undefined ? NEVER_LARGE : LARGE_LOGIT,
-          near: NOTHING * (entropyTemperature ?? 0),
-          inverseTemperature,
-        }),
-        constants: { THREADS: threads },
-        workgroups: [count / threads, rows],
+  const { plan, dimensions } = operands;
+  const shares = rowShares(gpu, block.range.count, plan);
+  const bandCount = plan.bands.length;
+  const scratch = [16 * plan.stride, bandCount * shares.parts * STATISTICS_BYTES];
+  for (const part of tokenRanges(gpu, block.range.count, { vector: 4 * dimensions, scratch })) {
+    const { count } = part;
+    const tokens = { start: block.range.start + part.start, count };
+    const some = { ...block, part, tokens, shares: rowShares(gpu, count, plan) };
+    const maxima = gpu.acquire(4 * count, "largest logits of a quantizer's tokens");
+    const bandMaxima = gpu.acquire(4 * count * bandCount, "largest logits of bands of codes");
+    computeLogits(gpu, operands, some, { maxima, maximaOfBands: bandMaxima });
+    subtractMaxima(gpu, operands, some, { ...statistics, largest: maxima, bandMaxima });
+    if (statistics.average) {
+      addProbabilities(gpu, operands, some, {
+        bandMaxima,
+        statisticsOfRows: sliceRows(statistics.rowStatistics, tokens, 16),
+        average: statistics.average,
       });
-      firstPart += count;
     }
-    gpu.run(quantizerKernel, "finishRows", {
-      buffers: {
-        statisticsOfParts: partials,
-        largest: maxima,
-        indices: sliceRows(statistics.indices, tokens, 4),
-        rowStatistics: sliceRows(statistics.rowStatistics, tokens, 16),
-        rowEntropies: sliceRows(statistics.rowEntropies, tokens, 4),
-      },
-      params: forwardParams({ rows, parts, inverseTemperature }),
-      threads: rows,
-    });
-    gpu.release(partials);
+    gpu.release(bandMaxima);
     gpu.release(maxima);
   }
 }
 
-function findMaxima(
-  gpu: Gpu,
-  buffers: { logits: Slice; maxima: Slice; partMaxima: Slice },
-  sizes: LogitPlan & { rows: number; codes: number; span: number },
-): void {
-  const { logits, maxima, partMaxima } = buffers;
-  const { threads, rows, codes, quads, stride, span } = sizes;
-  const shares = Math.ceil(quads / span);
-  const params = forwardParams({ rows, codes, quads, stride, span, parts: shares * threads });
-  gpu.run(quantizerKernel, "maximaOfShares", {
-    buffers: { logits, partMaxima },
-    params,
-    constants: { THREADS: threads },
-    workgroups: [shares, rows],
-  });
-  gpu.run(quantizerKernel, "mergeMaxima", {
-    buffers: { maximaOfParts: partMaxima, maxima },
-    params,
-    threads: rows,
-  });
+function logitsOf({ plan }: QuantizerOperands, block: Tokens, band: number): Slice {
+  const { range, differences, part } = block;
+  return bandLogits(plan, { rows: range.count, logits: differences }, band, part);
 }
 
-/**
- * Adds the probabilities at the entropy's temperature of a block's tokens, divided by the number of all tokens.
- *
- * @param gpu The device.
- * @param operands What is quantized; with entropies.
- * @param block The tokens.
- * @param buffers `rowStatistics` of all tokens; `average` (codes), which the first block overwrites and the others increase.
- */
-export function addProbabilities(
+/** What passes over a band have in common. */
+function bandParams(
+  { plan, dimensions }: QuantizerOperands,
+  { part, shares }: Tokens,
+  band: number,
+): ForwardParams {
+  const range = plan.bands[band]!;
+  return {
+    rows: part.count,
+    codes: range.count,
+    quads: bandQuads(range),
+    stride: plan.stride,
+    span: shares.span,
+    rowLanes: plan.rowLanes,
+    parts: plan.bands.length * shares.parts,
+    bands: plan.bands.length,
+    band,
+    firstCode: range.start,
+    firstPart: band * shares.parts,
+    depth: dimensions,
+  };
+}
+
+/** Band by band, so that a cache still holds the logits when their maxima are sought. */
+function computeLogits(
   gpu: Gpu,
   operands: QuantizerOperands,
-  block: LogitBlock,
-  buffers: { rowStatistics: Slice; average: Slice },
+  tokens: Tokens,
+  buffers: { maxima: Slice; maximaOfBands: Slice },
 ): void {
-  const { plan, codes, entropyTemperature = 1 } = operands;
-  const { quads, stride, threads } = plan;
-  const groups = Math.ceil(quads / threads);
-  const ranges = tokenRanges(gpu, block.range.count, { vector: 16, scratch: [16 * stride] });
-  for (const range of ranges) {
-    const tokens = { start: block.range.start + range.start, count: range.count };
-    const step = Math.ceil(range.count * quads * 16 / gpu.maxBindingBytes / ROWS_A_STEP) *
-      ROWS_A_STEP;
-    const { count, span } = sharesOf(gpu, { count: range.count, step, groups });
-    const averages = gpu.acquire(16 * count * quads, "partial sums of probabilities");
-    gpu.run(quantizerKernel, "sumProbabilities", {
+  const { plan, dimensions } = operands;
+  const { threads, bands, stride } = plan;
+  const rows = tokens.part.count;
+  const parts = bands.length * tokens.shares.parts;
+  const partMaxima = gpu.acquire(4 * rows * parts, "largest logits of parts of rows");
+  for (const [band, codes] of bands.entries()) {
+    const logits = logitsOf(operands, tokens, band);
+    matmul(gpu, {
+      a: { slice: sliceRows(operands.z, tokens.tokens, 4 * dimensions) },
+      b: { slice: sliceRows(operands.codebook, codes, 4 * dimensions) },
+      c: { slice: logits, rowStride: 4 * stride },
+      rows,
+      columns: codes.count,
+      inner: dimensions,
+      transposeB: true,
+    });
+    gpu.run(quantizerKernel, "maximaOfShares", {
+      buffers: { logits, partMaxima },
+      params: forwardParams(bandParams(operands, tokens, band)),
+      constants: { THREADS: threads },
+      workgroups: tokens.shares.workgroups,
+    });
+  }
+  gpu.run(quantizerKernel, "mergeMaxima", {
+    buffers: { maximaOfParts: partMaxima, ...buffers },
+    params: forwardParams({ rows, parts, bands: bands.length }),
+    threads: rows,
+  });
+  gpu.release(partMaxima);
+}
+
+function subtractMaxima(
+  gpu: Gpu,
+  operands: QuantizerOperands,
+  some: Tokens,
+  buffers: TokenStatistics & { largest: Slice; bandMaxima: Slice },
+): void {
+  const { plan, dimensions, entropyTemperature } = operands;
+  const { tokens, shares } = some;
+  const { largest, bandMaxima } = buffers;
+  const vector = 4 * dimensions;
+  const parts = plan.bands.length * shares.parts;
+  const inverseTemperature = 1 / (entropyTemperature ?? 1);
+  const partials = gpu.acquire(tokens.count * parts * STATISTICS_BYTES, "statistics of tokens");
+  const mostSharpened = Math.min(
+    MOST_SHARPENED,
+    Math.floor((MOST_ITERATIONS / 2) / (2 * dimensions)),
+  );
+  for (const [band, codes] of plan.bands.entries()) {
+    gpu.run(quantizerKernel, "differences", {
       buffers: {
-        logits: sliceRows(block.differences, range, 16 * stride),
-        statisticsOfRows: sliceRows(buffers.rowStatistics, tokens, 16),
-        averages,
+        differing: logitsOf(operands, some, band),
+        largest,
+        z: sliceRows(operands.z, tokens, vector),
+        codebook: sliceRows(operands.codebook, codes, vector),
+        bandMaxima,
+        partials,
       },
       params: forwardParams({
-        rows: range.count,
-        quads,
-        stride,
+        ...bandParams(operands, some, band),
+        mostSharpened,
+        largeLogit: entropyTemperature === undefined ? NEVER_LARGE : LARGE_LOGIT,
+        near: NOTHING * (entropyTemperature ?? 0),
+        inverseTemperature,
+      }),
+      constants: { THREADS: plan.threads },
+      workgroups: shares.workgroups,
+    });
+  }
+  gpu.run(quantizerKernel, "finishRows", {
+    buffers: {
+      statisticsOfParts: partials,
+      largest,
+      indices: sliceRows(buffers.indices, tokens, 4),
+      rowStatistics: sliceRows(buffers.rowStatistics, tokens, 16),
+      rowEntropies: sliceRows(buffers.rowEntropies, tokens, 4),
+    },
+    params: forwardParams({ rows: tokens.count, parts, inverseTemperature }),
+    threads: tokens.count,
+  });
+  gpu.release(partials);
+}
+
+/** Vectors of four whose probabilities a lane sums up over rows. */
+const QUADS_A_LANE = 4;
+
+function addProbabilities(
+  gpu: Gpu,
+  operands: QuantizerOperands,
+  some: Tokens,
+  buffers: { bandMaxima: Slice; statisticsOfRows: Slice; average: Slice },
+): void {
+  const { plan, entropyTemperature = 1 } = operands;
+  const { bandMaxima, statisticsOfRows } = buffers;
+  const rows = some.part.count;
+  for (const [band, codes] of plan.bands.entries()) {
+    const quads = bandQuads(codes);
+    const groups = Math.ceil(quads / (QUADS_A_LANE * plan.threads));
+    const step = Math.ceil(rows * quads * 16 / gpu.maxBindingBytes / ROWS_A_STEP) * ROWS_A_STEP;
+    const { count, span } = sharesOf(gpu, { count: rows, step, groups });
+    const averages = gpu.acquire(16 * count * quads, "partial sums of probabilities");
+    gpu.run(quantizerKernel, "sumProbabilities", {
+      buffers: { logits: logitsOf(operands, some, band), statisticsOfRows, bandMaxima, averages },
+      params: forwardParams({
+        ...bandParams(operands, some, band),
         span,
         near: NOTHING * entropyTemperature,
         inverseTemperature: 1 / entropyTemperature,
       }),
-      constants: { THREADS: threads },
+      constants: { THREADS: plan.threads },
       workgroups: [groups, count],
     });
     gpu.run(quantizerKernel, "mergeAverages", {
-      buffers: { averageParts: averages, average: buffers.average },
+      buffers: { averageParts: averages, average: sliceRows(buffers.average, codes, 4) },
       params: forwardParams({
-        codes,
+        codes: codes.count,
         quads,
         parts: count,
         scale: 1 / operands.rows,
-        accumulate: tokens.start === 0 ? 0 : 1,
+        accumulate: some.tokens.start === 0 ? 0 : 1,
       }),
-      threads: codes,
+      threads: codes.count,
     });
     gpu.release(averages);
   }

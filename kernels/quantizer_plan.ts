@@ -1,8 +1,8 @@
-/** How the quantizer's work is divided: tokens into blocks by a budget of bytes, rows and codes by binding limits, rows into shares. @module */
+/** How the quantizer's work is divided: tokens into blocks by a budget of bytes, codes into bands, rows by binding limits and into shares. @module */
 
 import type { Gpu } from "./gpu.ts";
 import { MOST_ITERATIONS } from "./loop_limit.ts";
-import { type RowRange, splitRows } from "./slice.ts";
+import { type RowRange, type Slice, splitRows, subslice } from "./slice.ts";
 
 /** Extents of a quantization. */
 export interface QuantizerSize {
@@ -20,13 +20,26 @@ export const LOGIT_BYTES = 320 * 2 ** 20;
 /** Blocks' worth of logits that are kept for the backward, at most. */
 const KEPT_BLOCKS = 2;
 
-/** How the logits of a quantization are laid out and divided. */
-export interface LogitPlan {
+/** Codes of a band, at most: a software adapter's cache holds the logits of a block of tokens; a GPU wants large dispatches. */
+const SOFTWARE_BAND = 4096;
+const GPU_BAND = 131072;
+
+/** How lanes divide the rows of a band. */
+export interface LogitLanes {
   /** Lanes of a workgroup of the passes over the logits. */
   threads: number;
-  /** Vectors of four logits that hold a row. */
-  quads: number;
-  /** Vectors of four from one row to the next. */
+  /**
+   * Neighboring lanes that share a row: all on a GPU, whose lanes load neighbors together; one on a software adapter, where each lane
+   * walks memory of its own, which a processor fetches ahead.
+   */
+  rowLanes: number;
+}
+
+/** How the logits of a quantization are laid out and divided: for each block of tokens and each band of codes, a matrix of its own. */
+export interface LogitPlan extends LogitLanes {
+  /** Codes whose logits are neighbors in memory: equally many in all bands but the last. */
+  bands: readonly RowRange[];
+  /** Vectors of four from one row of a band to the next, in all bands. */
   stride: number;
   /** Tokens whose logits are in memory together. */
   blocks: readonly RowRange[];
@@ -41,26 +54,29 @@ const PADDING_QUADS = 8;
 const MOST_ROWS = MOST_ITERATIONS / 2;
 
 /**
- * Divides the tokens into blocks of equal size, whose logits are computed together.
+ * Divides the codes into bands, and the tokens into blocks of equal size, whose logits are in memory together.
  *
  * @param gpu The device.
  * @param size Extents.
  * @param byteBudget Bytes of a block's logits, at most, and half of those that are kept; but a block has at least as many tokens as
  * aligned bindings need.
- * @param threads Lanes of a workgroup; tests try others than the adapter's own.
+ * @param lanes Lanes of a workgroup, and codes of a band at most; tests try others than the adapter's own.
  * @returns The plan.
  */
 export function logitPlan(
   gpu: Gpu,
   size: QuantizerSize,
   byteBudget: number,
-  threads: number = gpu.threads,
+  lanes: Partial<LogitLanes> & { bandCodes?: number } = {},
 ): LogitPlan {
-  const quads = Math.ceil(size.codes / 4);
-  const stride = quads + (quads % CACHE_QUADS === 0 ? PADDING_QUADS : 0);
-  const { offsetAlignment } = gpu;
-  const step = offsetAlignment / 4;
-  const most = Math.min(MOST_ROWS, byteBudget / (16 * stride));
+  const { software } = gpu.adapter;
+  const { threads = gpu.threads, bandCodes = software ? SOFTWARE_BAND : GPU_BAND } = lanes;
+  const { rowLanes = software ? 1 : threads } = lanes;
+  // So many rows of any number of words begin at an aligned offset.
+  const step = gpu.offsetAlignment / 4;
+  const bands = bandsOf(gpu, size, { most: bandCodes, step });
+  const stride = strideOf(bands, gpu.offsetAlignment / 16);
+  const most = Math.min(MOST_ROWS, byteBudget / (16 * stride * bands.length));
   const equal = size.rows / Math.ceil(size.rows / Math.max(1, most));
   const count = Math.max(1, Math.ceil(equal / step)) * step;
   const blocks: RowRange[] = [];
@@ -70,11 +86,76 @@ export function logitPlan(
   let kept = 0;
   let bytes = 0;
   for (const block of blocks) {
-    bytes += 16 * stride * block.count;
+    bytes += logitBytes({ bands, stride }, block.count);
     if (bytes > KEPT_BLOCKS * byteBudget) break;
     kept++;
   }
-  return { threads, quads, stride, blocks, kept };
+  return { threads, rowLanes, bands, stride, blocks, kept };
+}
+
+/** Bands of equal size but for the last, no larger than a binding. */
+function bandsOf(
+  gpu: Gpu,
+  size: QuantizerSize,
+  { most, step }: Record<string, number>,
+): RowRange[] {
+  const { codes } = size;
+  const count = Math.ceil(codes / Math.min(most!, codeRanges(gpu, size)[0]!.count));
+  const each = Math.ceil(codes / count / step!) * step!;
+  return Array.from({ length: Math.ceil(codes / each) }, (_, band) => ({
+    start: band * each,
+    count: Math.min(each, codes - band * each),
+  }));
+}
+
+/** With several bands, all begin at aligned offsets, which are multiples of `step` vectors. */
+function strideOf(bands: readonly RowRange[], step: number): number {
+  const quads = bandQuads(bands[0]!);
+  const stride = bands.length > 1 ? Math.ceil(quads / step) * step : quads;
+  return stride + (stride % CACHE_QUADS === 0 ? Math.max(step, PADDING_QUADS) : 0);
+}
+
+/**
+ * Counts the vectors of four that hold a row of a band.
+ *
+ * @param band Codes of the band.
+ * @returns Their number.
+ */
+export function bandQuads(band: RowRange): number {
+  return Math.ceil(band.count / 4);
+}
+
+/**
+ * Counts the bytes of the logits of some tokens.
+ *
+ * @param plan Layout of the logits.
+ * @param rows Tokens.
+ * @returns Bytes of all bands.
+ */
+export function logitBytes(
+  { bands, stride }: Pick<LogitPlan, "bands" | "stride">,
+  rows: number,
+): number {
+  return 16 * stride * rows * bands.length;
+}
+
+/**
+ * Takes the logits of some tokens of a block and of a band of codes.
+ *
+ * @param plan Layout of the logits.
+ * @param block `rows`: tokens of the block; `logits`: of all bands, (bands, rows, 4 stride).
+ * @param band Number of the band.
+ * @param tokens Which tokens of the block. Default: all.
+ * @returns Shape (tokens.count, 4 stride).
+ */
+export function bandLogits(
+  { stride }: LogitPlan,
+  block: { rows: number; logits: Slice },
+  band: number,
+  tokens: RowRange = { start: 0, count: block.rows },
+): Slice {
+  const row = band * block.rows + tokens.start;
+  return subslice(block.logits, 16 * stride * row, 16 * stride * tokens.count);
 }
 
 /**
@@ -137,7 +218,7 @@ const GPU_WORKGROUPS = 1024;
 const LONGEST_CHAIN = 256;
 /** Vectors of four of a row that a lane takes at a time. */
 const QUADS_A_STEP = 4;
-/** Rows that a lane takes at a time where it sums over rows. */
+/** Rows after which a lane that sums over rows may hand over to another. */
 export const ROWS_A_STEP = 8;
 
 /**
@@ -159,18 +240,29 @@ export function sharesOf(
   return { count: Math.ceil(count / span), span };
 }
 
+/** How the rows of a band are divided. */
+export interface RowShares extends Shares {
+  /** Parts of a row of a band: lanes that share it. */
+  parts: number;
+  /** Workgroups: those that share rows, and those of different rows. */
+  workgroups: readonly [number, number];
+}
+
 /**
- * Divides the vectors of rows.
+ * Divides the vectors of the rows of a band.
  *
  * @param gpu The device.
  * @param rows Rows.
- * @param work `quads`: vectors of a row; `threads`: lanes of a workgroup.
+ * @param plan Bands and lanes.
  * @returns The shares.
  */
 export function rowShares(
   gpu: Gpu,
   rows: number,
-  { quads, threads }: { quads: number; threads: number },
-): Shares {
-  return sharesOf(gpu, { count: quads, step: QUADS_A_STEP * threads, groups: rows });
+  { bands, threads, rowLanes }: Pick<LogitPlan, "bands" | "threads" | "rowLanes">,
+): RowShares {
+  const groups = Math.ceil(rows * rowLanes / threads);
+  const step = QUADS_A_STEP * rowLanes;
+  const { count, span } = sharesOf(gpu, { count: bandQuads(bands[0]!), step, groups });
+  return { count, span, parts: count * rowLanes, workgroups: [count, groups] };
 }

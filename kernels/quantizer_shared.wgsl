@@ -27,4 +27,19 @@ fn decay(x: vec4f) -> vec4f {
   return select(fma(p * r, r, r) + 1.0, vec4f(), x < vec4f(NOTHING)) * bitcast<vec4f>(vec4u(power + 127) << vec4u(23u));
 }
 
+// What a lane walks of a row of a band: every `rowLanes`th vector from `first` on. A workgroup has as many rows as its lanes allow; as many
+// lanes as share a row lie side by side.
+struct Walk { row: u32, first: u32, end: u32, part: u32 }
+
+fn walkOf(workgroup: vec3u, lane: u32) -> Walk {
+  let begin = workgroup.x * params.span;
+  let share = lane % params.rowLanes;
+  return Walk(
+    workgroup.y * (THREADS / params.rowLanes) + lane / params.rowLanes,
+    begin + share,
+    min(begin + params.span, params.quads),
+    params.firstPart + workgroup.x * params.rowLanes + share,
+  );
+}
+
 fn total(x: vec4f) -> f32 { return (x.x + x.y) + (x.z + x.w); }

@@ -5,14 +5,15 @@ import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import source from "./quantizer_backward.wgsl" with { type: "text" };
 import {
+  bandQuads,
   codeRanges,
   type LogitPlan,
   type QuantizerSize,
-  type Shares,
+  type RowShares,
   tokenRanges,
 } from "./quantizer_plan.ts";
 import shared from "./quantizer_shared.wgsl" with { type: "text" };
-import { type Slice, sliceRows, splitRows } from "./slice.ts";
+import { type Slice, sliceRows, splitRows, subslice } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
 
 const kernel = defineKernel("quantizer_backward", common, special, shared, source);
@@ -23,9 +24,11 @@ interface BackwardParams {
   depth?: number;
   parts?: number;
   firstCode?: number;
+  firstPart?: number;
   quads?: number;
   stride?: number;
   span?: number;
+  rowLanes?: number;
   alpha?: number;
   gamma?: number;
   sampleWeight?: number;
@@ -40,9 +43,11 @@ function params(given: BackwardParams): Required<BackwardParams> {
     depth: 0,
     parts: 0,
     firstCode: 0,
+    firstPart: 0,
     quads: 0,
     stride: 0,
     span: 0,
+    rowLanes: 1,
     alpha: 0,
     gamma: 0,
     sampleWeight: 0,
@@ -122,14 +127,16 @@ export function prepareEntropyGradients(
   });
 }
 
-/** Operands of the passes over the logits of some tokens. */
+/** Operands of the passes over the logits of some tokens and a band of codes. */
 export interface GradientPass {
   /** Tokens. */
   rows: number;
   /** How logits are laid out. */
   plan: LogitPlan;
+  /** Number of the band. */
+  band: number;
   /** How workgroups share a row. */
-  shares: Shares;
+  shares: RowShares;
   /** 1 / T. */
   inverseTemperature: number;
   /** Logits as differences from the largest of the row, (rows, stride, 4). */
@@ -140,7 +147,7 @@ export interface GradientPass {
   dlogits: Slice;
   /** Whether there are such products. */
   straightThrough: boolean;
-  /** Gradient of the entropies. */
+  /** Gradient of the entropies; weights of all codes. */
   entropy: { coefficients: Slice; codeWeights: Slice } | undefined;
 }
 
@@ -152,38 +159,54 @@ function passConstants({ plan, entropy, straightThrough }: GradientPass): Record
   };
 }
 
-function passParams(pass: GradientPass, parts: number): Required<BackwardParams> {
-  const { rows, shares, inverseTemperature } = pass;
-  const { quads, stride } = pass.plan;
-  return params({ rows, quads, stride, span: shares.span, parts, inverseTemperature });
+function passParams(pass: GradientPass): Required<BackwardParams> {
+  const { rows, band, shares, inverseTemperature } = pass;
+  const { bands, stride, rowLanes } = pass.plan;
+  return params({
+    rows,
+    quads: bandQuads(bands[band]!),
+    stride,
+    span: shares.span,
+    rowLanes,
+    parts: bands.length * shares.parts,
+    firstPart: band * shares.parts,
+    inverseTemperature,
+  });
+}
+
+/** The weights of a band's codes. Without entropies they are not read, but something must be bound. */
+function bandWeights({ plan, band, entropy, rowStatistics }: GradientPass): Slice {
+  const codes = plan.bands[band]!;
+  return entropy
+    ? subslice(entropy.codeWeights, 4 * codes.start, 16 * bandQuads(codes))
+    : rowStatistics;
 }
 
 /**
- * Sums over the codes what the gradients of both softmaxes subtract, by lane.
+ * Sums over the codes of a band what the gradients of both softmaxes subtract, by lane.
  *
  * @param gpu The device.
  * @param pass Operands.
- * @param partialSums Written: (rows, lanes that share a row, 2).
+ * @param partialSums Written: (rows, bands, lanes that share a row, 2).
  */
 export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void {
-  const { differences, rowStatistics, entropy, shares } = pass;
+  const { differences, rowStatistics, shares } = pass;
   gpu.run(kernel, "sumTerms", {
     buffers: {
       differences,
       rowStatistics,
-      // Not read without entropies, but something must be bound.
-      weights: entropy?.codeWeights ?? rowStatistics,
+      weights: bandWeights(pass),
       products: pass.dlogits,
       partialSums,
     },
-    params: passParams(pass, shares.count * pass.plan.threads),
+    params: passParams(pass),
     constants: passConstants(pass),
-    workgroups: [shares.count, pass.rows],
+    workgroups: shares.workgroups,
   });
 }
 
 /**
- * Computes the gradients by the logits.
+ * Computes the gradients by the logits of a band.
  *
  * @param gpu The device.
  * @param pass Operands.
@@ -195,14 +218,14 @@ export function differentiateLogits(gpu: Gpu, pass: GradientPass, rowSums: Slice
     buffers: {
       differences,
       rowStatistics,
-      weights: entropy?.codeWeights ?? rowStatistics,
+      weights: bandWeights(pass),
       dlogits,
       sumsOfRows: rowSums,
       factors: entropy?.coefficients ?? rowStatistics,
     },
-    params: passParams(pass, 0),
+    params: passParams(pass),
     constants: passConstants(pass),
-    workgroups: [shares.count, pass.rows],
+    workgroups: shares.workgroups,
   });
 }
 

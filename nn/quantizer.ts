@@ -5,7 +5,12 @@ import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
 import { quantizerGradients } from "../kernels/quantizer_backward.ts";
 import { averageEntropyTerms, quantizeTokens } from "../kernels/quantizer_forward.ts";
-import { LOGIT_BYTES, logitPlan, type QuantizerSize } from "../kernels/quantizer_plan.ts";
+import {
+  LOGIT_BYTES,
+  logitBytes,
+  logitPlan,
+  type QuantizerSize,
+} from "../kernels/quantizer_plan.ts";
 import {
   addChosenGradients,
   addResidual,
@@ -80,18 +85,18 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
       `Cannot quantize: expected a positive entropy temperature, found ${entropyTemperature}`,
     );
   }
-  const { logitBytes = LOGIT_BYTES } = options;
-  if (!(logitBytes > 0)) {
+  const { logitBytes: byteBudget = LOGIT_BYTES } = options;
+  if (!(byteBudget > 0)) {
     throw new RangeError(
-      `Cannot quantize: expected a positive number of bytes of logits, found ${logitBytes}`,
+      `Cannot quantize: expected a positive number of bytes of logits, found ${byteBudget}`,
     );
   }
   const { tape } = z;
   const { gpu } = tape;
   const { rows, codes } = size;
-  const plan = logitPlan(gpu, size, logitBytes);
+  const plan = logitPlan(gpu, size, byteBudget);
   const kept = plan.blocks.slice(0, tape.recording ? plan.kept : 0).map(({ count }) =>
-    tape.alloc([count, 4 * plan.stride])
+    tape.alloc([logitBytes(plan, count) / 4])
   );
   const indices = tape.alloc([rows], "u32");
   const rowStatistics = tape.alloc([rows, 4]);
@@ -158,7 +163,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
       let entropy: { coefficients: Slice; codeWeights: Slice } | undefined;
       if (entropies && dEntropies.some((gradient) => gradient !== undefined)) {
         const coefficients = alloc([2]).storage;
-        const codeWeights = alloc([4 * plan.quads]).storage;
+        const codeWeights = alloc([4 * Math.ceil(codes / 4)]).storage;
         const [dEntropyLoss, dSampleEntropy, dAverageEntropy] = dEntropies;
         prepareEntropyGradients(gpu, {
           dEntropyLoss: (dEntropyLoss ?? zero).storage,

@@ -20,6 +20,8 @@ import { copyLimits } from "./texel_pool.ts";
 export interface MatrixOperand {
   /** Where the elements are. */
   slice: Slice;
+  /** The same slice from its begin on, if it is in a texture, too: see {@linkcode texelsOf}. Default: it is not. */
+  texels?: Slice | undefined;
   /** Elements before the first matrix. Default 0. */
   offset?: number;
   /** Elements from one row to the next. Default: the number of columns in memory. */
@@ -72,6 +74,7 @@ interface MatrixAxis {
 
 interface Matrix {
   slice: Slice;
+  texels: Slice | undefined;
   offset: number;
   /** From slowest to fastest. */
   axes: readonly [MatrixAxis, MatrixAxis, MatrixAxis, MatrixAxis];
@@ -151,11 +154,12 @@ function matrixOf(
   [slow, fast]: readonly [Axis, Axis],
   block: Block,
 ): Matrix {
-  const { slice, offset = 0, rowStride = block[fast][1] } = operand;
+  const { slice, texels, offset = 0, rowStride = block[fast][1] } = operand;
   const matrixSize = block[slow][1] * rowStride;
   const [outer, inner] = operand.batchStrides ?? [block.inner[1] * matrixSize, matrixSize];
   const matrix: Matrix = {
     slice,
+    texels,
     offset,
     axes: [
       { axis: "outer", stride: outer },
@@ -199,16 +203,19 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
   const { a, b, c, tile } = product;
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
   const extent = (axis: Axis): number => block[axis][1] - block[axis][0];
-  const windows = [a, b, c].map((matrix) =>
-    windowOf(gpu, matrix.slice, extentOf(matrix, block))
-  ) as [Window, Window, Window];
+  const { aVector, bVector } = product.form;
+  const windows = [
+    operandWindow(gpu, a, aVector, block),
+    operandWindow(gpu, b, bVector, block),
+    windowOf(gpu, c.slice, extentOf(c, block)),
+  ] as const;
   const workgroups = [
     Math.ceil(extent("columns") / tileColumns(tile)),
     Math.ceil(extent("rows") / tileRows(tile)),
     extent("outer") * extent("inner"),
   ] as const;
   const copied = copyLimits(gpu);
-  const limits = [gpu, product.form.aVector ? copied : gpu, product.form.bVector ? copied : gpu];
+  const limits = [gpu, aVector ? copied : gpu, bVector ? copied : gpu];
   // C first: the parts of a product are best independent, and only parts along the depth are not.
   const tooLarge = [c, a, b].find((_, i) => !fits(limits[i]!, windows[(i + 2) % 3]!));
   let axes: Axis[] = [];
@@ -224,6 +231,14 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
       `Cannot bind a matrix product: expected parts of at most ${gpu.maxBindingBytes} bytes, found an element that needs more`,
     );
   } else launchWhole(gpu, product, block, windows, workgroups);
+}
+
+/** What is in a texture is bound as a whole, where it is read as vectors. */
+function operandWindow(gpu: Gpu, matrix: Matrix, vector: boolean, block: Block): Window {
+  const { slice, texels } = matrix;
+  return texels && vector
+    ? { slice: texels, origin: 0 }
+    : windowOf(gpu, slice, extentOf(matrix, block));
 }
 
 /** Vectors of four must stay whole along the axes that they lie along. */

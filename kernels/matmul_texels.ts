@@ -17,7 +17,7 @@ export interface CopiedOperands {
   b: Slice;
   /** Layout that tells which of them are in textures. */
   form: ProductForm;
-  /** To be released behind the product. */
+  /** Made here, to be released behind the product. */
   copies: Slice[];
 }
 
@@ -25,7 +25,7 @@ export interface CopiedOperands {
  * Copies operands of a product into textures where the adapter wants that, and where each element is loaded at least once on average.
  *
  * @param gpu The device.
- * @param operands What would be bound.
+ * @param operands What would be bound; textures are bound as they are.
  * @param product Tile and layout, and how many operations it takes.
  * @returns What to bind.
  */
@@ -36,6 +36,9 @@ export function inTexels(
 ): CopiedOperands {
   const { tile, form, operations } = product;
   const copied: CopiedOperands = { ...operands, form: { ...form }, copies: [] };
+  for (const name of ["a", "b"] as const) {
+    if (operands[name].texture && form[`${name}Vector`]) copied.form[`${name}Texels`] = true;
+  }
   if (operations < OPERATIONS_EACH_BYTE * gpu.leastTexelBytes) return copied;
   // A workgroup loads an element of A once for all of its columns, and one of B once for all of its rows.
   const sharing = { a: tileColumns(tile), b: tileRows(tile) };
@@ -47,4 +50,17 @@ export function inTexels(
     copied.copies.push(copied[name]);
   }
   return copied;
+}
+
+/**
+ * Copies an operand of several products into a texture, once, where the adapter wants that.
+ *
+ * @param gpu The device.
+ * @param slice The operand.
+ * @returns What products take as its `texels`, to be released behind them; undefined where they had better copy it themselves, or not.
+ */
+export function texelsOf(gpu: Gpu, slice: Slice): Slice | undefined {
+  return slice.bytes >= gpu.leastTexelBytes && fitsTexelCopy(slice)
+    ? gpu.copyToTexels(slice)
+    : undefined;
 }

@@ -1,7 +1,8 @@
 /** Launcher of the quantizer's backward: block by block of tokens, so that no more logits are in memory than the plan allows. @module */
 
 import type { Gpu } from "./gpu.ts";
-import { matmul } from "./matmul.ts";
+import { matmul, type MatrixOperand } from "./matmul.ts";
+import { texelsOf } from "./matmul_texels.ts";
 import { computeDifferences, type LogitBlock, type QuantizerOperands } from "./quantizer_logits.ts";
 import { bandLogits, logitBytes, rowShares, tokenRanges } from "./quantizer_plan.ts";
 import {
@@ -56,8 +57,11 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
   }
 }
 
-/** Sums over this many codes are complete before they are added up, so that they divide into shares that adapters run side by side. */
-const CODES_A_SUM = 32768;
+/**
+ * A sum over codes that is a gradient by tokens has at most so many terms before it is added to others: long chains of additions lose
+ * digits, and so many codes fit a core's second cache, which loads them for each tile of tokens.
+ */
+const CODES_A_SUM = 1024;
 
 /** The statistics come out as they are known, and are dropped. */
 function computeAgain(gpu: Gpu, options: QuantizerGradientsOptions, block: LogitBlock): void {
@@ -142,40 +146,61 @@ function addGradients(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
   const { plan, dimensions } = options;
   const { range, rowSums } = block;
   const dz = options.dz && sliceRows(options.dz, range, 4 * dimensions);
-  const slots = plan.bands.map(({ count }) => Math.ceil(count / CODES_A_SUM))
-    .reduce((sum, count) => sum + count, 1);
-  const sums = dz && gpu.acquire(slots * dz.bytes, "gradients of a block of tokens");
-  if (dz) gpu.copy(dz, subslice(sums!, 0, dz.bytes));
-  let slot = 1;
+  const shares = Math.ceil(plan.bands[0]!.count / CODES_A_SUM);
+  const sums = dz && gpu.acquire((1 + shares) * dz.bytes, "gradients of a block of tokens");
   for (const [band, codes] of plan.bands.entries()) {
     for (const part of passRanges(gpu, options, range.count)) {
       const pass = passOf(gpu, options, block, { band, part });
       differentiateLogits(gpu, pass, sliceRows(rowSums, part, 8));
     }
     const dlogits = bandLogits(plan, { rows: range.count, logits: block.dlogits }, band);
-    for (let start = 0; dz && start < codes.count; start += CODES_A_SUM) {
+    const a = { slice: dlogits, texels: texelsOf(gpu, dlogits), rowStride: 4 * plan.stride };
+    if (sums) addTokenGradients(gpu, options, { a, band, rows: range.count, sums });
+    if (options.dcodebook) {
       matmul(gpu, {
-        a: { slice: dlogits, rowStride: 4 * plan.stride, offset: start },
-        b: { slice: options.codebook, offset: (codes.start + start) * dimensions },
-        c: { slice: subslice(sums!, slot++ * dz.bytes, dz.bytes) },
-        rows: range.count,
+        a,
+        b: { slice: sliceRows(options.z, range, 4 * dimensions) },
+        c: { slice: sliceRows(options.dcodebook, codes, 4 * dimensions) },
+        rows: codes.count,
         columns: dimensions,
-        inner: Math.min(CODES_A_SUM, codes.count - start),
+        inner: range.count,
+        transposeA: true,
+        accumulate: range.start > 0,
       });
     }
-    if (!options.dcodebook) continue;
+    if (a.texels) gpu.release(a.texels);
+  }
+  if (!sums) return;
+  gpu.copy(dz, subslice(sums, shares * dz.bytes, dz.bytes));
+  reduce(gpu, "sum", { a: sums, y: dz, outer: 1, length: shares + 1, inner: dz.bytes / 4 });
+  gpu.release(sums);
+}
+
+/** Adds the gradient by the logits of a band to `sums`, (shares of a band, rows, dimensions), which the first band overwrites. */
+function addTokenGradients(
+  gpu: Gpu,
+  { plan, dimensions, codebook }: QuantizerGradientsOptions,
+  { a, band, rows, sums }: { a: MatrixOperand; band: number; rows: number; sums: Slice },
+): void {
+  const codes = plan.bands[band]!;
+  const whole = Math.floor(codes.count / CODES_A_SUM);
+  const rest = codes.count % CODES_A_SUM;
+  for (const [first, count, inner] of [[0, whole, CODES_A_SUM], [whole, 1, rest]] as const) {
+    if (count * inner === 0) continue;
+    const start = first * CODES_A_SUM;
     matmul(gpu, {
-      a: { slice: dlogits, rowStride: 4 * plan.stride },
-      b: { slice: sliceRows(options.z, range, 4 * dimensions) },
-      c: { slice: sliceRows(options.dcodebook, codes, 4 * dimensions) },
-      rows: codes.count,
+      a: { ...a, offset: start, batchStrides: [CODES_A_SUM, 0] },
+      b: {
+        slice: sliceRows(codebook, codes, 4 * dimensions),
+        offset: start * dimensions,
+        batchStrides: [CODES_A_SUM * dimensions, 0],
+      },
+      c: { slice: sums, offset: first * rows * dimensions },
+      rows,
       columns: dimensions,
-      inner: range.count,
-      transposeA: true,
-      accumulate: range.start > 0,
+      inner,
+      batch: [count, 1],
+      accumulate: band > 0,
     });
   }
-  if (!dz) return;
-  reduce(gpu, "sum", { a: sums!, y: dz, outer: 1, length: slots, inner: dz.bytes / 4 });
-  gpu.release(sums!);
 }

@@ -13,13 +13,13 @@ struct Params {
 
 @group(0) @binding(1) var<storage, read> maximaOfParts: array<f32>;            // (rows, parts)
 @group(0) @binding(2) var<storage, read_write> maxima: array<f32>;             // (rows)
-@group(0) @binding(3) var<storage, read_write> maximaOfBands: array<f32>;      // (rows, bands): differences from the row's maximum
+@group(0) @binding(3) var<storage, read_write> maximaOfBands: array<f32>;      // (bands, rows): differences from the row's maximum
 
 @group(0) @binding(1) var<storage, read_write> differing: array<vec4f>;        // (rows, stride)
 @group(0) @binding(2) var<storage, read> largest: array<f32>;                  // (rows)
 @group(0) @binding(3) var<storage, read> z: array<f32>;                        // (rows, depth)
 @group(0) @binding(4) var<storage, read> codebook: array<f32>;                 // (codes, depth)
-@group(0) @binding(5) var<storage, read> bandMaxima: array<f32>;               // (rows, bands), as maximaOfBands
+@group(0) @binding(5) var<storage, read> bandMaxima: array<f32>;               // (bands, rows), as maximaOfBands
 @group(0) @binding(6) var<storage, read_write> partials: array<Statistics>;    // (rows, parts)
 
 @group(0) @binding(1) var<storage, read> statisticsOfParts: array<Statistics>; // (rows, parts)
@@ -84,11 +84,11 @@ fn mergeMaxima(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3
     for (var part = band * bandParts; part < (band + 1u) * bandParts; part++) {
       bandMost = max(bandMost, maximaOfParts[row * params.parts + part]);
     }
-    maximaOfBands[row * params.bands + band] = bandMost;
+    maximaOfBands[band * params.rows + row] = bandMost;
     most = max(most, bandMost);
   }
   maxima[row] = most;
-  for (var band = 0u; band < params.bands; band++) { maximaOfBands[row * params.bands + band] -= most; }
+  for (var band = 0u; band < params.bands; band++) { maximaOfBands[band * params.rows + row] -= most; }
 }
 
 // A power of two: 1/64 of the one that x lies above, so that multiples up to x have at most 7 bits.
@@ -176,7 +176,7 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
   var state = Statistics(select(NONE, 0.0, known), firstCode, total(sum), total(sharpSum), total(sharpMoment));
   // Of the lane's own differences, in the order of the codes.
   var quad = walk.first;
-  let last = select(0u, end, bandMaxima[row * params.bands + params.band] > sharpened);
+  let last = select(0u, end, bandMaxima[params.band * params.rows + row] > sharpened);
   var left = params.mostSharpened;
   while (quad < last) {
     while (quad < last && all(differing[row * params.stride + min(quad, end - 1u)] <= vec4f(sharpened))) { quad += stride; }
@@ -234,8 +234,8 @@ fn probabilities4(row: u32, quad: u32, logSum: f32) -> vec4f {
   return decay(logits[row * params.stride + min(quad, params.quads - 1u)] * params.inverseTemperature - logSum);
 }
 
-// Sums over a range of rows of the probabilities at the entropy's temperature, by code. Rows without any in the band are skipped, by a loop
-// that runs zero times.
+// Sums over a range of rows of the probabilities at the entropy's temperature, by code. Rows without any in the band are passed over
+// by a loop that does not touch the sums.
 @compute @workgroup_size(THREADS)
 fn sumProbabilities(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let quad = 4u * THREADS * w.x + lane;
@@ -245,15 +245,17 @@ fn sumProbabilities(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_i
   var b = vec4f();
   var c = vec4f();
   var d = vec4f();
-  for (var row = begin; row < end; row++) {
-    let last = select(row, row + 1u, bandMaxima[row * params.bands + params.band] > params.near);
-    for (var near = row; near < last; near++) {
-      let logSum = statisticsOfRows[near].z;
-      a += probabilities4(near, quad, logSum);
-      b += probabilities4(near, quad + THREADS, logSum);
-      c += probabilities4(near, quad + 2u * THREADS, logSum);
-      d += probabilities4(near, quad + 3u * THREADS, logSum);
+  var row = begin;
+  while (row < end) {
+    while (row < end && bandMaxima[params.band * params.rows + row] <= params.near) { row++; }
+    for (var i = 0u; i < 1u && row < end; i++) {
+      let logSum = statisticsOfRows[row].z;
+      a += probabilities4(row, quad, logSum);
+      b += probabilities4(row, quad + THREADS, logSum);
+      c += probabilities4(row, quad + 2u * THREADS, logSum);
+      d += probabilities4(row, quad + 3u * THREADS, logSum);
     }
+    row++;
   }
   let at = w.y * params.quads + quad;
   if (quad < params.quads) { averages[at] = a; }

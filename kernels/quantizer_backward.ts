@@ -3,7 +3,7 @@
 import type { Gpu } from "./gpu.ts";
 import { matmul, type MatrixOperand } from "./matmul.ts";
 import { texelsOf } from "./matmul_texels.ts";
-import { computeDifferences, type LogitBlock, type QuantizerOperands } from "./quantizer_logits.ts";
+import { computeLogits, type LogitBlock, type QuantizerOperands } from "./quantizer_logits.ts";
 import { bandLogits, logitBytes, rowShares, tokenRanges } from "./quantizer_plan.ts";
 import {
   differentiateLogits,
@@ -18,6 +18,8 @@ import { type RowRange, type Slice, sliceRows, subslice } from "./slice.ts";
 export interface QuantizerGradientsOptions extends QuantizerOperands {
   /** As the forward wrote it, shape (rows, 4). */
   rowStatistics: Slice;
+  /** As the forward wrote it, shape (rows, bands). */
+  bases: Slice;
   /** The logits that the forward kept. */
   kept: readonly Slice[];
   /** Gradient that flows straight through to every code, shape (rows, dimensions). */
@@ -43,8 +45,8 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
   const { plan, kept } = options;
   for (const [at, range] of plan.blocks.entries()) {
     const bytes = logitBytes(plan, range.count);
-    const differences = kept[at] ?? gpu.acquire(bytes, "logits");
-    const block = { range, differences };
+    const logits = kept[at] ?? gpu.acquire(bytes, "logits");
+    const block = { range, logits };
     if (!kept[at]) computeAgain(gpu, options, block);
     const dlogits = gpu.acquire(bytes, "logit gradients");
     const rowSums = gpu.acquire(8 * range.count, "sums over the codes of a quantizer");
@@ -52,7 +54,7 @@ export function quantizerGradients(gpu: Gpu, options: QuantizerGradientsOptions)
     addGradients(gpu, options, { ...block, dlogits, rowSums });
     gpu.release(rowSums);
     gpu.release(dlogits);
-    if (!kept[at]) gpu.release(differences);
+    if (!kept[at]) gpu.release(logits);
     options.onBlock?.(at);
   }
 }
@@ -69,8 +71,9 @@ function computeAgain(gpu: Gpu, options: QuantizerGradientsOptions, block: Logit
     indices: gpu.acquire(4 * options.rows, "codes of tokens"),
     rowStatistics: gpu.acquire(16 * options.rows, "statistics of tokens"),
     rowEntropies: gpu.acquire(4 * options.rows, "entropies of tokens"),
+    bases: gpu.acquire(4 * options.rows * options.plan.bands.length, "bases of logits"),
   };
-  computeDifferences(gpu, options, block, statistics);
+  computeLogits(gpu, options, block, statistics);
   for (const slice of Object.values(statistics)) gpu.release(slice);
 }
 
@@ -98,7 +101,8 @@ function passOf(
     band,
     shares: rowShares(gpu, part.count, plan),
     inverseTemperature: 1 / (options.entropyTemperature ?? 1),
-    differences: bandLogits(plan, { rows, logits: block.differences }, band, part),
+    logits: bandLogits(plan, { rows, logits: block.logits }, band, part),
+    bases: sliceRows(options.bases, tokens, 4 * plan.bands.length),
     rowStatistics: sliceRows(options.rowStatistics, tokens, 16),
     dlogits: bandLogits(plan, { rows, logits: block.dlogits }, band, part),
     straightThrough: options.dzq !== undefined,

@@ -4,7 +4,7 @@ override ENTROPY: bool = true;          // whether there are gradients of the en
 override STRAIGHT_THROUGH: bool = true; // whether there is a gradient that flows straight through to every code
 
 struct Params {
-  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, firstPart: u32, quads: u32, stride: u32, span: u32, rowLanes: u32,
+  rows: u32, codes: u32, depth: u32, parts: u32, firstCode: u32, firstPart: u32, bands: u32, band: u32, quads: u32, stride: u32, span: u32, rowLanes: u32,
   alpha: f32, gamma: f32, sampleWeight: f32, averageWeight: f32, inverseTemperature: f32,
 }
 
@@ -23,9 +23,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read> dquantLoss: array<f32>;               // (1)
 @group(0) @binding(4) var<storage, read_write> rowGradients: array<f32>;       // (rows, depth)
 
-@group(0) @binding(1) var<storage, read> differences: array<vec4f>;            // (rows, stride): logits minus the row's maximum
+@group(0) @binding(1) var<storage, read> logits: array<vec4f>;                 // (rows, stride): logits, less the row's maximum where the base is 0
 @group(0) @binding(2) var<storage, read> rowStatistics: array<vec4f>;          // (rows): max, log Σ at 1, log Σ at T, entropy at T
 @group(0) @binding(3) var<storage, read> weights: array<vec4f>;                // (quads): codeWeights
+@group(0) @binding(7) var<storage, read> bases: array<f32>;                    // (rows, bands): what is to be subtracted from logits
 @group(0) @binding(4) var<storage, read> products: array<vec4f>;               // (rows, stride): dzq·codebook
 @group(0) @binding(5) var<storage, read_write> partialSums: array<vec2f>;      // (rows, parts)
 
@@ -59,8 +60,8 @@ fn averageEntropyWeights(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroup
 }
 
 // Differences of four codes; a vector past the share counts nothing.
-fn differencesAt(row: u32, quad: u32, end: u32) -> vec4f {
-  return select(vec4f(-1e30), differences[row * params.stride + min(quad, end - 1u)], vec4<bool>(quad < end));
+fn differencesAt(row: u32, quad: u32, end: u32, base: f32) -> vec4f {
+  return select(vec4f(-1e30), logits[row * params.stride + min(quad, end - 1u)] - base, vec4<bool>(quad < end));
 }
 
 // Terms p (dzq·E) of four codes. Past the last code, where the product is undefined, the probability is 0.
@@ -85,20 +86,21 @@ fn sumTerms(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) la
   let end = walk.end;
   let stride = params.rowLanes;
   let statistics = rowStatistics[row];
+  let base = bases[row * params.bands + params.band];
   var soft = vec4f();
   var sharp = vec4f();
   for (var quad = walk.first; quad < end; quad += 4u * stride) {
-    let a = differencesAt(row, quad, end);
-    let b = differencesAt(row, quad + stride, end);
-    let c = differencesAt(row, quad + 2u * stride, end);
-    let d = differencesAt(row, quad + 3u * stride, end);
+    let a = differencesAt(row, quad, end, base);
+    let b = differencesAt(row, quad + stride, end, base);
+    let c = differencesAt(row, quad + 2u * stride, end, base);
+    let d = differencesAt(row, quad + 3u * stride, end, base);
     soft += (softTerms(row, quad, end, a, statistics.y) + softTerms(row, quad + stride, end, b, statistics.y)) +
       (softTerms(row, quad + 2u * stride, end, c, statistics.y) + softTerms(row, quad + 3u * stride, end, d, statistics.y));
     if (ENTROPY) {
       let steps = stepsNear(a, b, c, d);
       for (var step = 0u; step < steps; step++) {
         let at = quad + step * stride;
-        let logP = differencesAt(row, at, end) * params.inverseTemperature - statistics.z;
+        let logP = differencesAt(row, at, end, base) * params.inverseTemperature - statistics.z;
         sharp += decay(logP) * weights[min(at, end - 1u)];
       }
     }
@@ -123,14 +125,15 @@ fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_ind
   let end = walk.end;
   let stride = params.rowLanes;
   let statistics = rowStatistics[row];
+  let base = bases[row * params.bands + params.band];
   let sums = sumsOfRows[row];
   var both = vec2f();
   if (ENTROPY) { both = vec2f(factors[0], factors[1]); }
   for (var quad = walk.first; quad < end; quad += 4u * stride) {
-    let a = differencesAt(row, quad, end);
-    let b = differencesAt(row, quad + stride, end);
-    let c = differencesAt(row, quad + 2u * stride, end);
-    let d = differencesAt(row, quad + 3u * stride, end);
+    let a = differencesAt(row, quad, end, base);
+    let b = differencesAt(row, quad + stride, end, base);
+    let c = differencesAt(row, quad + 2u * stride, end, base);
+    let d = differencesAt(row, quad + 3u * stride, end, base);
     differentiate(row, quad, end, a, statistics.y, sums.x);
     differentiate(row, quad + stride, end, b, statistics.y, sums.x);
     differentiate(row, quad + 2u * stride, end, c, statistics.y, sums.x);
@@ -139,7 +142,7 @@ fn logitGradients(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_ind
       let steps = stepsNear(a, b, c, d);
       for (var step = 0u; step < steps; step++) {
         let near = quad + step * stride;
-        let logP = differencesAt(row, near, end) * params.inverseTemperature - statistics.z;
+        let logP = differencesAt(row, near, end, base) * params.inverseTemperature - statistics.z;
         let y = decay(logP) * (both.x * (logP + statistics.w) + both.y * (weights[min(near, end - 1u)] - sums.y));
         if (near < end) { dlogits[row * params.stride + near] -= y; }
       }

@@ -2,7 +2,7 @@
 
 import type { Gpu } from "./gpu.ts";
 import {
-  computeDifferences,
+  computeLogits,
   forwardParams,
   quantizerKernel,
   type QuantizerOperands,
@@ -13,7 +13,7 @@ import { type Slice, sliceRows, splitRows } from "./slice.ts";
 
 /** Options of {@linkcode quantizeTokens}. */
 export interface QuantizeTokensOptions extends QuantizerOperands, TokenStatistics {
-  /** Written: the logits of the first blocks, as {@linkcode computeDifferences} leaves them; at most `plan.kept`. */
+  /** Written: the logits of the first blocks, as {@linkcode computeLogits} leaves them; at most `plan.kept`. */
   kept: readonly Slice[];
 }
 
@@ -26,9 +26,9 @@ export interface QuantizeTokensOptions extends QuantizerOperands, TokenStatistic
 export function quantizeTokens(gpu: Gpu, options: QuantizeTokensOptions): void {
   const { plan, kept } = options;
   for (const [at, range] of plan.blocks.entries()) {
-    const differences = kept[at] ?? gpu.acquire(logitBytes(plan, range.count), "logits");
-    computeDifferences(gpu, options, { range, differences }, options);
-    if (!kept[at]) gpu.release(differences);
+    const logits = kept[at] ?? gpu.acquire(logitBytes(plan, range.count), "logits");
+    computeLogits(gpu, options, { range, logits }, options);
+    if (!kept[at]) gpu.release(logits);
   }
 }
 

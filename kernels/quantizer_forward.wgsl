@@ -1,6 +1,5 @@
 // From the logits of a block of tokens to their statistics and the average probabilities. Most passes take a band of codes. A row of a
-// band is `stride` vectors of four long, `quads` of which hold logits; a workgroup takes a share of `span` of them. Once `differences` has
-// run, the logits are differences from the row's maximum.
+// band is `stride` vectors of four long, `quads` of which hold logits; a workgroup takes a share of `span` of them.
 
 struct Params {
   rows: u32, codes: u32, quads: u32, stride: u32, span: u32, rowLanes: u32, parts: u32, bands: u32, band: u32, firstCode: u32,
@@ -8,25 +7,23 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> logits: array<vec4f>;                 // (rows, stride)
-@group(0) @binding(2) var<storage, read_write> partMaxima: array<f32>;         // (rows, parts)
-
-@group(0) @binding(1) var<storage, read> maximaOfParts: array<f32>;            // (rows, parts)
-@group(0) @binding(2) var<storage, read_write> maxima: array<f32>;             // (rows)
-@group(0) @binding(3) var<storage, read_write> maximaOfBands: array<f32>;      // (bands, rows): differences from the row's maximum
-
 @group(0) @binding(1) var<storage, read_write> differing: array<vec4f>;        // (rows, stride)
-@group(0) @binding(2) var<storage, read> largest: array<f32>;                  // (rows)
-@group(0) @binding(3) var<storage, read> z: array<f32>;                        // (rows, depth)
-@group(0) @binding(4) var<storage, read> codebook: array<f32>;                 // (codes, depth)
-@group(0) @binding(5) var<storage, read> bandMaxima: array<f32>;               // (bands, rows), as maximaOfBands
-@group(0) @binding(6) var<storage, read_write> partials: array<Statistics>;    // (rows, parts)
+@group(0) @binding(2) var<storage, read_write> partials: array<Statistics>;    // (rows, parts)
 
 @group(0) @binding(1) var<storage, read> statisticsOfParts: array<Statistics>; // (rows, parts)
-@group(0) @binding(3) var<storage, read_write> rowStatistics: array<vec4f>;    // (rows): max, log Σ at 1, log Σ at T, entropy at T
-@group(0) @binding(4) var<storage, read_write> indices: array<u32>;            // (rows)
-@group(0) @binding(5) var<storage, read_write> rowEntropies: array<f32>;       // (rows)
+@group(0) @binding(3) var<storage, read_write> maxima: array<f32>;             // (rows)
+@group(0) @binding(4) var<storage, read_write> bases: array<f32>;              // (rows, bands): what is to be subtracted from logits
 
+@group(0) @binding(3) var<storage, read> largest: array<f32>;                  // (rows): maxima
+@group(0) @binding(4) var<storage, read> basesOfRows: array<f32>;              // (rows, bands): bases
+@group(0) @binding(5) var<storage, read> z: array<f32>;                        // (rows, depth)
+@group(0) @binding(6) var<storage, read> codebook: array<f32>;                 // (codes, depth)
+
+@group(0) @binding(5) var<storage, read_write> rowStatistics: array<vec4f>;    // (rows): max, log Σ at 1, log Σ at T, entropy at T
+@group(0) @binding(6) var<storage, read_write> indices: array<u32>;            // (rows)
+@group(0) @binding(7) var<storage, read_write> rowEntropies: array<f32>;       // (rows)
+
+@group(0) @binding(1) var<storage, read> logits: array<vec4f>;                 // (rows, stride)
 @group(0) @binding(2) var<storage, read> statisticsOfRows: array<vec4f>;       // (rows), as rowStatistics
 @group(0) @binding(3) var<storage, read_write> averages: array<vec4f>;         // (parts, quads)
 
@@ -48,31 +45,41 @@ const TIE = 0x1p-25;
 // Codes of the band.
 fn codesOf(quad: u32) -> vec4u { return vec4u(4u * quad) + vec4u(0u, 1u, 2u, 3u); }
 
-// Four logits; NONE past the last code. A vector past the share repeats its last one.
+// Four logits; NONE from the end on.
 fn logitsAt(row: u32, quad: u32, end: u32) -> vec4f {
-  let at = min(quad, end - 1u);
-  return select(vec4f(NONE), logits[row * params.stride + at], codesOf(at) < vec4u(params.codes));
+  let at = row * params.stride + min(quad, params.quads - 1u);
+  return select(vec4f(NONE), differing[at], codesOf(quad) < vec4u(end));
 }
 
-// The largest logit of each lane's share of a row.
+// The largest logit of each lane's share of a row, and the sum of exponentials relative to it.
 @compute @workgroup_size(THREADS)
-fn maximaOfShares(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
+fn statisticsOfShares(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let walk = walkOf(w, lane);
   let row = walk.row;
   if (row >= params.rows) { return; }
   let step = params.rowLanes;
+  let end = min(4u * walk.end, params.codes);
   var most = vec4f(NONE);
+  var sum = vec4f();
   for (var quad = walk.first; quad < walk.end; quad += 4u * step) {
-    most = max(most, max(
-      max(logitsAt(row, quad, walk.end), logitsAt(row, quad + step, walk.end)),
-      max(logitsAt(row, quad + 2u * step, walk.end), logitsAt(row, quad + 3u * step, walk.end)),
-    ));
+    let a = logitsAt(row, quad, end);
+    let b = logitsAt(row, quad + step, end);
+    let c = logitsAt(row, quad + 2u * step, end);
+    let d = logitsAt(row, quad + 3u * step, end);
+    let before = most;
+    most = max(before, max(max(a, b), max(c, d)));
+    sum = fma(sum, decay(before - most), (decay(a - most) + decay(b - most)) + (decay(c - most) + decay(d - most)));
   }
-  partMaxima[row * params.parts + walk.part] = max(max(most.x, most.y), max(most.z, most.w));
+  let best = max(max(most.x, most.y), max(most.z, most.w));
+  partials[row * params.parts + walk.part] = Statistics(best, NO_CODE, total(sum * decay(most - best)), 0.0, 0.0);
+  // What fills the last vector.
+  if (walk.first == 0u) {
+    for (var code = params.codes; code < 4u * params.quads; code++) { differing[row * params.stride + code / 4u][code % 4u] = NONE; }
+  }
 }
 
-// The largest logit of each row, and how far the largest of each band lies below it.
-
+// The largest logit of each row. Bands with a logit that is near it get the base 0, for `differences` leaves differences there; from other
+// logits the maximum remains to be subtracted.
 @compute @workgroup_size(THREADS)
 fn mergeMaxima(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let row = flatIndex(w, n, l);
@@ -82,13 +89,15 @@ fn mergeMaxima(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3
   for (var band = 0u; band < params.bands; band++) {
     var bandMost = NONE;
     for (var part = band * bandParts; part < (band + 1u) * bandParts; part++) {
-      bandMost = max(bandMost, maximaOfParts[row * params.parts + part]);
+      bandMost = max(bandMost, statisticsOfParts[row * params.parts + part].best);
     }
-    maximaOfBands[band * params.rows + row] = bandMost;
+    bases[row * params.bands + band] = bandMost;
     most = max(most, bandMost);
   }
   maxima[row] = most;
-  for (var band = 0u; band < params.bands; band++) { maximaOfBands[band * params.rows + row] -= most; }
+  for (var at = row * params.bands; at < (row + 1u) * params.bands; at++) {
+    bases[at] = select(most, 0.0, bases[at] - most > min(params.near, -TIE));
+  }
 }
 
 // A power of two: 1/64 of the one that x lies above, so that multiples up to x have at most 7 bits.
@@ -137,7 +146,7 @@ fn subtract(row: u32, quad: u32, end: u32, maximum: f32, sharpened: f32) -> vec4
   return counted(d, quad, end, sharpened);
 }
 
-// Turns logits into differences from the row's maximum, and sums up their exponentials. Where the maximum is large, differences that
+// Turns logits into differences from the row's maximum, and sums up their exponentials, where one of the band is near it. Where the maximum is large, differences that
 // count at the entropy's temperature are sharpened, as 1 / T amplifies what f32 rounds off: at most `mostSharpened` a lane; where more
 // compete, none matters by itself. What only differences near 0 take part in stands in loops that mostly do nothing: a software adapter
 // skips no branches.
@@ -145,7 +154,7 @@ fn subtract(row: u32, quad: u32, end: u32, maximum: f32, sharpened: f32) -> vec4
 fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let walk = walkOf(w, lane);
   let row = walk.row;
-  if (row >= params.rows) { return; }
+  if (row >= params.rows || basesOfRows[row * params.bands + params.band] != 0.0) { return; }
   let end = walk.end;
   let stride = params.rowLanes;
   let maximum = largest[row];
@@ -176,7 +185,7 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
   var state = Statistics(select(NONE, 0.0, known), firstCode, total(sum), total(sharpSum), total(sharpMoment));
   // Of the lane's own differences, in the order of the codes.
   var quad = walk.first;
-  let last = select(0u, end, bandMaxima[params.band * params.rows + row] > sharpened);
+  let last = select(end, 0u, sharpened > 0.0);
   var left = params.mostSharpened;
   while (quad < last) {
     while (quad < last && all(differing[row * params.stride + min(quad, end - 1u)] <= vec4f(sharpened))) { quad += stride; }
@@ -210,9 +219,14 @@ fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index)
 fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let row = flatIndex(w, n, l);
   if (row >= params.rows) { return; }
-  var state = statisticsOfParts[row * params.parts];
-  for (var part = 1u; part < params.parts; part++) {
-    let next = statisticsOfParts[row * params.parts + part];
+  let maximum = largest[row];
+  let bandParts = params.parts / params.bands;
+  var state = Statistics(NONE, NO_CODE, 0.0, 0.0, 0.0);
+  for (var part = 0u; part < params.parts; part++) {
+    var next = statisticsOfParts[row * params.parts + part];
+    if (basesOfRows[row * params.bands + part / bandParts] != 0.0) {
+      next = Statistics(NONE, NO_CODE, next.sum * decay(vec4f(next.best - maximum)).x, 0.0, 0.0);
+    }
     let equal = abs(next.best - state.best) <= TIE;
     let better = select(next.best > state.best, next.code < state.code, equal);
     state = Statistics(
@@ -226,7 +240,7 @@ fn finishRows(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u
   let sharp = preciseLog(state.sharpSum);
   let entropy = sharp - params.inverseTemperature * state.sharpMoment / state.sharpSum;
   indices[row] = state.code;
-  rowStatistics[row] = vec4f(largest[row], preciseLog(state.sum), sharp, entropy);
+  rowStatistics[row] = vec4f(maximum, preciseLog(state.sum), sharp, entropy);
   rowEntropies[row] = entropy;
 }
 
@@ -247,7 +261,7 @@ fn sumProbabilities(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_i
   var d = vec4f();
   var row = begin;
   while (row < end) {
-    while (row < end && bandMaxima[params.band * params.rows + row] <= params.near) { row++; }
+    while (row < end && basesOfRows[row * params.bands + params.band] != 0.0) { row++; }
     for (var i = 0u; i < 1u && row < end; i++) {
       let logSum = statisticsOfRows[row].z;
       a += probabilities4(row, quad, logSum);

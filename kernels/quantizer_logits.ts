@@ -102,11 +102,11 @@ export interface QuantizerOperands extends QuantizerSize {
 export interface LogitBlock {
   /** The tokens. */
   range: RowRange;
-  /** Their logits, (bands, range.count, 4 plan.stride); see {@linkcode computeDifferences}. */
-  differences: Slice;
+  /** Their logits, (bands, range.count, 4 plan.stride); see {@linkcode computeLogits}. */
+  logits: Slice;
 }
 
-/** What {@linkcode computeDifferences} learns of each token. */
+/** What {@linkcode computeLogits} learns of each token. */
 export interface TokenStatistics {
   /** Written: u32 index of the largest logit of each token, the first of equal ones. */
   indices: Slice;
@@ -114,6 +114,8 @@ export interface TokenStatistics {
   rowStatistics: Slice;
   /** Written: the entropy alone, shape (rows). */
   rowEntropies: Slice;
+  /** Written: what is to be subtracted from the logits that are left in a band, shape (rows, bands). */
+  bases: Slice;
   /**
    * Probabilities at the entropy's temperature, divided by the number of all tokens and summed over the tokens, shape (codes): the first
    * block overwrites, the others increase.
@@ -132,15 +134,16 @@ interface Tokens extends LogitBlock {
 }
 
 /**
- * Computes the logits of a block as differences from each token's largest; past the last code of a band stand numbers whose exponential
- * is 0. The same operands give the same bits each time.
+ * Computes the logits of a block. In bands with a logit near the token's largest, differences from that one are left, else the logits
+ * themselves: what is to be subtracted for the difference tell the bases. Past the last code of a band stand numbers whose exponential is
+ * 0. The same operands give the same bits each time.
  *
  * @param gpu The device.
  * @param operands What is quantized.
  * @param block Which tokens, and where the differences are written.
  * @param statistics Where the statistics are written.
  */
-export function computeDifferences(
+export function computeLogits(
   gpu: Gpu,
   operands: QuantizerOperands,
   block: LogitBlock,
@@ -154,25 +157,29 @@ export function computeDifferences(
     const { count } = part;
     const tokens = { start: block.range.start + part.start, count };
     const some = { ...block, part, tokens, shares: rowShares(gpu, count, plan) };
+    const bases = sliceRows(statistics.bases, tokens, 4 * bandCount);
     const maxima = gpu.acquire(4 * count, "largest logits of a quantizer's tokens");
-    const bandMaxima = gpu.acquire(4 * count * bandCount, "largest logits of bands of codes");
-    computeLogits(gpu, operands, some, { maxima, maximaOfBands: bandMaxima });
-    subtractMaxima(gpu, operands, some, { ...statistics, largest: maxima, bandMaxima });
+    const partials = gpu.acquire(
+      count * bandCount * some.shares.parts * STATISTICS_BYTES,
+      "statistics of tokens",
+    );
+    multiplyCodes(gpu, operands, some, { maxima, partials, bases });
+    subtractMaxima(gpu, operands, some, { ...statistics, maxima, partials, bases });
     if (statistics.average) {
       addProbabilities(gpu, operands, some, {
-        bandMaxima,
+        bases,
         statisticsOfRows: sliceRows(statistics.rowStatistics, tokens, 16),
         average: statistics.average,
       });
     }
-    gpu.release(bandMaxima);
+    gpu.release(partials);
     gpu.release(maxima);
   }
 }
 
 function logitsOf({ plan }: QuantizerOperands, block: Tokens, band: number): Slice {
-  const { range, differences, part } = block;
-  return bandLogits(plan, { rows: range.count, logits: differences }, band, part);
+  const { range, logits, part } = block;
+  return bandLogits(plan, { rows: range.count, logits }, band, part);
 }
 
 /** What passes over a band have in common. */
@@ -198,18 +205,16 @@ function bandParams(
   };
 }
 
-/** Band by band, so that a cache still holds the logits when their maxima are sought. */
-function computeLogits(
+/** Band by band, so that a cache still holds the logits when their statistics are computed. */
+function multiplyCodes(
   gpu: Gpu,
   operands: QuantizerOperands,
   tokens: Tokens,
-  buffers: { maxima: Slice; maximaOfBands: Slice },
+  { maxima, partials, bases }: { maxima: Slice; partials: Slice; bases: Slice },
 ): void {
-  const { plan, dimensions } = operands;
+  const { plan, dimensions, entropyTemperature } = operands;
   const { threads, bands, stride } = plan;
   const rows = tokens.part.count;
-  const parts = bands.length * tokens.shares.parts;
-  const partMaxima = gpu.acquire(4 * rows * parts, "largest logits of parts of rows");
   for (const [band, codes] of bands.entries()) {
     const logits = logitsOf(operands, tokens, band);
     matmul(gpu, {
@@ -221,34 +226,36 @@ function computeLogits(
       inner: dimensions,
       transposeB: true,
     });
-    gpu.run(quantizerKernel, "maximaOfShares", {
-      buffers: { logits, partMaxima },
+    gpu.run(quantizerKernel, "statisticsOfShares", {
+      buffers: { differing: logits, partials },
       params: forwardParams(bandParams(operands, tokens, band)),
       constants: { THREADS: threads },
       workgroups: tokens.shares.workgroups,
     });
   }
   gpu.run(quantizerKernel, "mergeMaxima", {
-    buffers: { maximaOfParts: partMaxima, ...buffers },
-    params: forwardParams({ rows, parts, bands: bands.length }),
+    buffers: { statisticsOfParts: partials, maxima, bases },
+    params: forwardParams({
+      rows,
+      parts: bands.length * tokens.shares.parts,
+      bands: bands.length,
+      near: NOTHING * (entropyTemperature ?? 0),
+    }),
     threads: rows,
   });
-  gpu.release(partMaxima);
 }
 
 function subtractMaxima(
   gpu: Gpu,
   operands: QuantizerOperands,
   some: Tokens,
-  buffers: TokenStatistics & { largest: Slice; bandMaxima: Slice },
+  buffers: TokenStatistics & { maxima: Slice; partials: Slice },
 ): void {
   const { plan, dimensions, entropyTemperature } = operands;
   const { tokens, shares } = some;
-  const { largest, bandMaxima } = buffers;
+  const { maxima: largest, partials, bases: basesOfRows } = buffers;
   const vector = 4 * dimensions;
-  const parts = plan.bands.length * shares.parts;
   const inverseTemperature = 1 / (entropyTemperature ?? 1);
-  const partials = gpu.acquire(tokens.count * parts * STATISTICS_BYTES, "statistics of tokens");
   const mostSharpened = Math.min(
     MOST_SHARPENED,
     Math.floor((MOST_ITERATIONS / 2) / (2 * dimensions)),
@@ -260,7 +267,7 @@ function subtractMaxima(
         largest,
         z: sliceRows(operands.z, tokens, vector),
         codebook: sliceRows(operands.codebook, codes, vector),
-        bandMaxima,
+        basesOfRows,
         partials,
       },
       params: forwardParams({
@@ -278,14 +285,19 @@ function subtractMaxima(
     buffers: {
       statisticsOfParts: partials,
       largest,
+      basesOfRows,
       indices: sliceRows(buffers.indices, tokens, 4),
       rowStatistics: sliceRows(buffers.rowStatistics, tokens, 16),
       rowEntropies: sliceRows(buffers.rowEntropies, tokens, 4),
     },
-    params: forwardParams({ rows: tokens.count, parts, inverseTemperature }),
+    params: forwardParams({
+      rows: tokens.count,
+      parts: plan.bands.length * shares.parts,
+      bands: plan.bands.length,
+      inverseTemperature,
+    }),
     threads: tokens.count,
   });
-  gpu.release(partials);
 }
 
 /** Vectors of four whose probabilities a lane sums up over rows. */
@@ -295,10 +307,10 @@ function addProbabilities(
   gpu: Gpu,
   operands: QuantizerOperands,
   some: Tokens,
-  buffers: { bandMaxima: Slice; statisticsOfRows: Slice; average: Slice },
+  buffers: { bases: Slice; statisticsOfRows: Slice; average: Slice },
 ): void {
   const { plan, entropyTemperature = 1 } = operands;
-  const { bandMaxima, statisticsOfRows } = buffers;
+  const { bases: basesOfRows, statisticsOfRows } = buffers;
   const rows = some.part.count;
   for (const [band, codes] of plan.bands.entries()) {
     const quads = bandQuads(codes);
@@ -307,11 +319,10 @@ function addProbabilities(
     const { count, span } = sharesOf(gpu, { count: rows, step, groups });
     const averages = gpu.acquire(16 * count * quads, "partial sums of probabilities");
     gpu.run(quantizerKernel, "sumProbabilities", {
-      buffers: { logits: logitsOf(operands, some, band), statisticsOfRows, bandMaxima, averages },
+      buffers: { logits: logitsOf(operands, some, band), statisticsOfRows, basesOfRows, averages },
       params: forwardParams({
         ...bandParams(operands, some, band),
         span,
-        near: NOTHING * entropyTemperature,
         inverseTemperature: 1 / entropyTemperature,
       }),
       constants: { THREADS: plan.threads },

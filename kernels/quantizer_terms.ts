@@ -25,6 +25,8 @@ interface BackwardParams {
   parts?: number;
   firstCode?: number;
   firstPart?: number;
+  bands?: number;
+  band?: number;
   quads?: number;
   stride?: number;
   span?: number;
@@ -44,6 +46,8 @@ function params(given: BackwardParams): Required<BackwardParams> {
     parts: 0,
     firstCode: 0,
     firstPart: 0,
+    bands: 0,
+    band: 0,
     quads: 0,
     stride: 0,
     span: 0,
@@ -139,8 +143,10 @@ export interface GradientPass {
   shares: RowShares;
   /** 1 / T. */
   inverseTemperature: number;
-  /** Logits as differences from the largest of the row, (rows, stride, 4). */
-  differences: Slice;
+  /** Logits, (rows, stride, 4). */
+  logits: Slice;
+  /** What is to be subtracted from them for differences from the largest of the row, (rows, bands). */
+  bases: Slice;
   /** As the forward wrote it, (rows, 4). */
   rowStatistics: Slice;
   /** Products dzq·codebook, (rows, stride, 4); overwritten with the gradient by the logits. */
@@ -170,6 +176,8 @@ function passParams(pass: GradientPass): Required<BackwardParams> {
     rowLanes,
     parts: bands.length * shares.parts,
     firstPart: band * shares.parts,
+    bands: bands.length,
+    band,
     inverseTemperature,
   });
 }
@@ -190,10 +198,11 @@ function bandWeights({ plan, band, entropy, rowStatistics }: GradientPass): Slic
  * @param partialSums Written: (rows, bands, lanes that share a row, 2).
  */
 export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void {
-  const { differences, rowStatistics, shares } = pass;
+  const { logits, bases, rowStatistics, shares } = pass;
   gpu.run(kernel, "sumTerms", {
     buffers: {
-      differences,
+      logits,
+      bases,
       rowStatistics,
       weights: bandWeights(pass),
       products: pass.dlogits,
@@ -213,10 +222,11 @@ export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void
  * @param rowSums What {@linkcode sumTerms} summed, of whole rows: (rows, 2).
  */
 export function differentiateLogits(gpu: Gpu, pass: GradientPass, rowSums: Slice): void {
-  const { differences, rowStatistics, entropy, shares, dlogits } = pass;
+  const { logits, bases, rowStatistics, entropy, shares, dlogits } = pass;
   gpu.run(kernel, "logitGradients", {
     buffers: {
-      differences,
+      logits,
+      bases,
       rowStatistics,
       weights: bandWeights(pass),
       dlogits,

@@ -47,6 +47,7 @@ async function run(
     entropyTemperature: 0.05,
     kept: plan.blocks.map(({ count }) => take(logitBytes(plan, count) / 4)),
     rowStatistics: take(4 * rows),
+    bases: take(plan.bands.length * rows),
   };
   const forward = { indices: take(rows), rowEntropies: take(rows), average: take(codes) };
   quantizeTokens(gpu, { ...operands, ...forward });

@@ -101,6 +101,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
   const indices = tape.alloc([rows], "u32");
   const rowStatistics = tape.alloc([rows, 4]);
   const rowEntropies = tape.alloc([rows]);
+  const bases = tape.alloc([rows, plan.bands.length]);
   const operands = {
     ...size,
     z: z.storage,
@@ -109,6 +110,7 @@ export function quantize(z: Tensor, codebook: Operand, options: QuantizeOptions 
     plan,
     kept: kept.map(({ storage }) => storage),
     rowStatistics: rowStatistics.storage,
+    bases: bases.storage,
   };
   const average = useEntropyLoss ? tape.alloc([codes]) : undefined;
   quantizeTokens(gpu, {

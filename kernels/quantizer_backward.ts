@@ -123,12 +123,14 @@ function sumOverCodes(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
     const { parts } = rowShares(gpu, part.count, plan);
     const allParts = plan.bands.length * parts;
     const partials = gpu.acquire(8 * allParts * part.count, "partial sums over the codes");
+    const tokens = { start: block.range.start + part.start, count: part.count };
+    const upstream = dzq && sliceRows(dzq, tokens, 4 * dimensions);
+    const texels = upstream && texelsOf(gpu, upstream);
     for (const [band, codes] of plan.bands.entries()) {
       const pass = passOf(gpu, options, block, { band, part });
-      if (dzq) {
-        const tokens = { start: block.range.start + part.start, count: part.count };
+      if (upstream) {
         matmul(gpu, {
-          a: { slice: sliceRows(dzq, tokens, 4 * dimensions) },
+          a: { slice: upstream, texels },
           b: { slice: sliceRows(options.codebook, codes, 4 * dimensions) },
           c: { slice: pass.dlogits, rowStride: 4 * plan.stride },
           rows: part.count,
@@ -139,6 +141,7 @@ function sumOverCodes(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
       }
       sumTerms(gpu, pass, partials);
     }
+    if (texels) gpu.release(texels);
     const rowSums = sliceRows(block.rowSums, part, 8);
     mergeRowSums(gpu, { partials, rowSums, rows: part.count, parts: allParts });
     gpu.release(partials);
@@ -150,6 +153,8 @@ function addGradients(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
   const { plan, dimensions } = options;
   const { range, rowSums } = block;
   const dz = options.dz && sliceRows(options.dz, range, 4 * dimensions);
+  const z = sliceRows(options.z, range, 4 * dimensions);
+  const zTexels = texelsOf(gpu, z);
   const shares = Math.ceil(plan.bands[0]!.count / CODES_A_SUM);
   const sums = dz && gpu.acquire((1 + shares) * dz.bytes, "gradients of a block of tokens");
   for (const [band, codes] of plan.bands.entries()) {
@@ -163,7 +168,7 @@ function addGradients(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
     if (options.dcodebook) {
       matmul(gpu, {
         a,
-        b: { slice: sliceRows(options.z, range, 4 * dimensions) },
+        b: { slice: z, texels: zTexels },
         c: { slice: sliceRows(options.dcodebook, codes, 4 * dimensions) },
         rows: codes.count,
         columns: dimensions,
@@ -174,6 +179,7 @@ function addGradients(gpu: Gpu, options: QuantizerGradientsOptions, block: Gradi
     }
     if (a.texels) gpu.release(a.texels);
   }
+  if (zTexels) gpu.release(zTexels);
   if (!sums) return;
   gpu.copy(dz, subslice(sums, shares * dz.bytes, dz.bytes));
   reduce(gpu, "sum", { a: sums, y: dz, outer: 1, length: shares + 1, inner: dz.bytes / 4 });

@@ -5,6 +5,7 @@ import type { Gpu } from "./gpu.ts";
 import { defineKernel } from "./kernel.ts";
 import { MOST_ITERATIONS } from "./loop_limit.ts";
 import { matmul } from "./matmul.ts";
+import { texelsOf } from "./matmul_texels.ts";
 import source from "./quantizer_forward.wgsl" with { type: "text" };
 import {
   bandLogits,
@@ -215,10 +216,12 @@ function multiplyCodes(
   const { plan, dimensions, entropyTemperature } = operands;
   const { threads, bands, stride } = plan;
   const rows = tokens.part.count;
+  const z = sliceRows(operands.z, tokens.tokens, 4 * dimensions);
+  const texels = texelsOf(gpu, z);
   for (const [band, codes] of bands.entries()) {
     const logits = logitsOf(operands, tokens, band);
     matmul(gpu, {
-      a: { slice: sliceRows(operands.z, tokens.tokens, 4 * dimensions) },
+      a: { slice: z, texels },
       b: { slice: sliceRows(operands.codebook, codes, 4 * dimensions) },
       c: { slice: logits, rowStride: 4 * stride },
       rows,
@@ -233,6 +236,7 @@ function multiplyCodes(
       workgroups: tokens.shares.workgroups,
     });
   }
+  if (texels) gpu.release(texels);
   gpu.run(quantizerKernel, "mergeMaxima", {
     buffers: { statisticsOfParts: partials, maxima, bases },
     params: forwardParams({

@@ -20,7 +20,10 @@ import { copyLimits } from "./texel_pool.ts";
 export interface MatrixOperand {
   /** Where the elements are. */
   slice: Slice;
-  /** The same slice from its begin on, if it is in a texture, too: see {@linkcode texelsOf}. Default: it is not. */
+  /**
+   * The same slice in a texture, if it is in one, see {@linkcode texelsOf}: read where vectors of four can be. Default: operands are
+   * copied for the product where that pays.
+   */
   texels?: Slice | undefined;
   /** Elements before the first matrix. Default 0. */
   offset?: number;
@@ -121,18 +124,20 @@ export function multiply(gpu: Gpu, options: MatmulOptions & { tile: Tile }): voi
   );
   const c = matrixOf("C", options.c, ["rows", "columns"], block);
   const { bias, residual, alpha = 1 } = options;
+  const aVector = inVectors(a, block) && (!transposeA || tile.rows % 4 === 0);
+  const bVector = inVectors(b, block) && (transposeB || tile.columns % 4 === 0);
   const form: ProductForm = {
     aAlong: transposeA ? "rows" : "inner",
     bAlong: transposeB ? "inner" : "columns",
-    aVector: inVectors(a, block) && (!transposeA || tile.rows % 4 === 0),
-    bVector: inVectors(b, block) && (transposeB || tile.columns % 4 === 0),
+    aVector,
+    bVector,
     cVector: inVectors(c, block) && tile.columns % 4 === 0 &&
       (!residual || beginsVector(residual)),
     bias: bias !== undefined,
     residual: residual !== undefined,
     accumulate: options.accumulate ?? false,
-    aTexels: false,
-    bTexels: false,
+    aTexels: aVector && a.texels !== undefined,
+    bTexels: bVector && b.texels !== undefined,
     aHalf: a.slice.half ?? false,
     bHalf: b.slice.half ?? false,
     cHalf: c.slice.half ?? false,
@@ -203,10 +208,10 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
   const { a, b, c, tile } = product;
   const limit = gpu.limits.maxComputeWorkgroupsPerDimension;
   const extent = (axis: Axis): number => block[axis][1] - block[axis][0];
-  const { aVector, bVector } = product.form;
+  const { aVector, bVector, aTexels, bTexels } = product.form;
   const windows = [
-    operandWindow(gpu, a, aVector, block),
-    operandWindow(gpu, b, bVector, block),
+    aTexels ? wholeTexture(a) : windowOf(gpu, a.slice, extentOf(a, block)),
+    bTexels ? wholeTexture(b) : windowOf(gpu, b.slice, extentOf(b, block)),
     windowOf(gpu, c.slice, extentOf(c, block)),
   ] as const;
   const workgroups = [
@@ -233,12 +238,8 @@ function launch(gpu: Gpu, product: Product, block: Block): void {
   } else launchWhole(gpu, product, block, windows, workgroups);
 }
 
-/** What is in a texture is bound as a whole, where it is read as vectors. */
-function operandWindow(gpu: Gpu, matrix: Matrix, vector: boolean, block: Block): Window {
-  const { slice, texels } = matrix;
-  return texels && vector
-    ? { slice: texels, origin: 0 }
-    : windowOf(gpu, slice, extentOf(matrix, block));
+function wholeTexture({ texels }: Matrix): Window {
+  return { slice: texels!, origin: 0 };
 }
 
 /** Vectors of four must stay whole along the axes that they lie along. */

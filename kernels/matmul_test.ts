@@ -4,6 +4,7 @@ import { gpuTest, randomNumbers } from "../tests/op_case.ts";
 import { Gpu } from "./gpu.ts";
 import { matmul, type MatmulOptions } from "./matmul.ts";
 import { tileFor } from "./matmul_choice.ts";
+import { texelsOf } from "./matmul_texels.ts";
 import type { Tile } from "./matmul_tile.ts";
 import { type Slice, subslice } from "./slice.ts";
 
@@ -227,6 +228,43 @@ for (const [columns, transposeB] of [[516, true], [576, true], [576, false]] as 
     },
   );
 }
+
+gpuTest("matmul() reads operands that are in textures already, from an offset on", async () => {
+  using gpu = await Gpu.open({ leastTexelBytes: 0 });
+  const sizes = { rows: 68, columns: 36, inner: 40 };
+  const [rows, inner] = [sizes.rows, sizes.inner];
+  const whole = ["a", "b"].map((name) => {
+    const slice = gpu.acquire(4 * 4200);
+    gpu.upload(slice, randomNumbers(4200, name));
+    // A slice that does not begin with its buffer.
+    return subslice(slice, 1024, slice.bytes - 1024);
+  });
+  const [a, b] = whole as [Slice, Slice];
+  const texels = whole.map((slice) => texelsOf(gpu, slice));
+  const c = gpu.acquire(4 * rows * sizes.columns);
+  const numbers = randomNumbers(4200, "a").subarray(256);
+  for (const transposeA of [false, true]) {
+    // Vectors of four cannot begin at the second offset, so that the buffer is read.
+    for (const offset of [1040, 1042]) {
+      const before = gpu.stats().copiedBytes;
+      const operands = {
+        a: { slice: a, texels: texels[0], offset },
+        b: { slice: b, texels: texels[1] },
+        c: { slice: c },
+      };
+      matmul(gpu, { ...sizes, ...operands, transposeA });
+      assertEquals(gpu.stats().copiedBytes, before, "copies in textures");
+      const found = new Float32Array((await gpu.read([c]))[0]!);
+      const want = hostMatmul(sizes, {
+        a: numbers.subarray(offset, offset + rows * inner),
+        b: randomNumbers(4200, "b").subarray(256),
+        bias: new Float32Array(sizes.columns),
+      }, { transposeA, transposeB: false, batch: 1, alpha: 1 });
+      assertClose(found, want, REDUCTION, `transposed ${transposeA}, offset ${offset}`);
+    }
+  }
+  for (const slice of [...whole, ...texels, c]) gpu.release(slice!);
+});
 
 gpuTest("matmul() adds a residual that begins elsewhere than C", async (gpu) => {
   const [rows, columns, offset] = [3, 5, 71];

@@ -25,8 +25,8 @@ export interface CopiedOperands {
  * Copies operands of a product into textures where the adapter wants that, and where each element is loaded at least once on average.
  *
  * @param gpu The device.
- * @param operands What would be bound; textures are bound as they are.
- * @param product Tile and layout, and how many operations it takes.
+ * @param operands What would be bound.
+ * @param product Tile and layout, which tells what is in a texture already, and how many operations it takes.
  * @returns What to bind.
  */
 export function inTexels(
@@ -36,15 +36,14 @@ export function inTexels(
 ): CopiedOperands {
   const { tile, form, operations } = product;
   const copied: CopiedOperands = { ...operands, form: { ...form }, copies: [] };
-  for (const name of ["a", "b"] as const) {
-    if (operands[name].texture && form[`${name}Vector`]) copied.form[`${name}Texels`] = true;
-  }
   if (operations < OPERATIONS_EACH_BYTE * gpu.leastTexelBytes) return copied;
   // A workgroup loads an element of A once for all of its columns, and one of B once for all of its rows.
   const sharing = { a: tileColumns(tile), b: tileRows(tile) };
   for (const name of ["a", "b"] as const) {
     const pays = operands[name].bytes / 4 <= operations / 2 / sharing[name];
-    if (!form[`${name}Vector`] || !pays || !fitsTexelCopy(operands[name])) continue;
+    if (
+      form[`${name}Texels`] || !form[`${name}Vector`] || !pays || !fitsTexelCopy(operands[name])
+    ) continue;
     copied[name] = gpu.copyToTexels(operands[name]);
     copied.form[`${name}Texels`] = true;
     copied.copies.push(copied[name]);

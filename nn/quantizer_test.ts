@@ -23,6 +23,8 @@ interface Case {
   ranges?: boolean;
   /** Bytes of logits at a time. */
   logitBytes?: number;
+  /** Reads textures, as a software adapter does where operands are large. */
+  texels?: boolean;
 }
 
 const CASES: readonly Case[] = [
@@ -46,6 +48,15 @@ const CASES: readonly Case[] = [
     dimensions: 12,
     scale: 0.3,
     logitBytes: 16384,
+  },
+  {
+    name: "in blocks of tokens, of textures",
+    rows: 300,
+    codes: 44,
+    dimensions: 12,
+    scale: 0.3,
+    logitBytes: 16384,
+    texels: true,
   },
   {
     name: "in ranges and blocks of large logits",
@@ -121,7 +132,11 @@ for (const testCase of CASES) {
       });
       // The logits, and the lanes' statistics, of as many tokens as one alignment of offsets holds must fit.
       const maxBindingBytes = 24 * shared.offsetAlignment * shared.threads;
-      const limited = testCase.ranges ? await Gpu.open({ maxBindingBytes }) : undefined;
+      const limited = testCase.ranges
+        ? await Gpu.open({ maxBindingBytes })
+        : testCase.texels
+        ? await Gpu.open({ leastTexelBytes: 0 })
+        : undefined;
       try {
         using tape = new Tape(limited ?? shared);
         const tokens = tape.input(z, [rows, dimensions]);

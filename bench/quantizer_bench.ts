@@ -8,6 +8,7 @@ import { parseArgs } from "@std/cli/parse-args";
 import {
   type Duration,
   operationsOf,
+  profileQuantizer,
   type QuantizerCase,
   type QuantizerReport,
   runQuantizer,
@@ -25,6 +26,7 @@ Usage: deno run -A --preload tools/gpu_env.ts bench/quantizer_bench.ts [OPTIONS]
   --runs N             runs of each, 3 by default; the best counts
   --pytorch PYTHON     also run the reference's code with this Python, which has torch, numpy and einops;
   --reference FOLDER   a copy of SEED-Voken, which holds that code
+  --profile            instead, run once and print the time and the rates of each kernel
   --json               print JSON
   --help               show this text
 
@@ -144,7 +146,7 @@ async function bench(
 
 const flags = parseArgs(Deno.args, {
   string: ["codes", "dimensions", "tokens", "scale", "runs", "pass", "pytorch", "reference"],
-  boolean: ["child", "json", "help"],
+  boolean: ["child", "json", "help", "profile"],
   default: { codes: "262144", dimensions: "256", tokens: "256", scale: "1", runs: "3" },
 });
 const [codes, dimensions, tokens, scale] = [
@@ -164,6 +166,7 @@ const options: QuantizerCase = {
   pass: flags.pass === "forward" ? "forward" : "both",
 };
 if (flags.help) console.log(HELP);
+else if (flags.profile) console.log(await profileQuantizer(options));
 else if (flags.child) console.log(JSON.stringify(await runQuantizer(options)));
 else if (flags.pytorch && !flags.reference) {
   throw new TypeError("Cannot run the reference: expected --reference FOLDER, found none");

@@ -43,6 +43,10 @@ gpuTest(
     assertEquals(text.trim().split("\n").length, 2, text);
     const refused = await bench("--pass", "backward");
     assert(!refused.success && refused.error.includes("found backward"), refused.error);
+    const profile = await bench("--profile");
+    for (const name of ["forward", "backward", "quantizer.differences", "matmul.matmul"]) {
+      assert(profile.text.includes(name), `${name} in ${profile.text}${profile.error}`);
+    }
     const alone = await bench("--pytorch", "python3");
     assert(!alone.success && alone.error.includes("--reference"), alone.error);
   },

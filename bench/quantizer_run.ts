@@ -1,12 +1,15 @@
 /** One run of the quantizer with entropy loss: seconds, GFLOP/s, and the peak memory of the process. @module */
 
 import { Gpu } from "../kernels/gpu.ts";
+import { measurePeaks } from "../kernels/peaks.ts";
 import { LOGIT_BYTES, logitPlan, quantizerProducts } from "../kernels/quantizer_plan.ts";
 import { add } from "../nn/math.ts";
 import { ModuleContext } from "../nn/module.ts";
 import { quantize } from "../nn/quantizer.ts";
 import { Tape } from "../nn/tape.ts";
 import type { Tensor } from "../nn/tensor.ts";
+import { profileTable } from "../train/profile_report.ts";
+import { measureTime } from "./rate.ts";
 
 /** What is quantized. */
 export interface QuantizerCase {
@@ -64,14 +67,20 @@ async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
   return { wall, processor: await processorSeconds() - processor };
 }
 
-/**
- * Runs a case once, on new random numbers. For its memory to count, it must be the first of its process.
- *
- * @param options The case.
- * @returns What it took, compilation of the kernels included.
- */
-export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
-  const { codes, dimensions, tokens, scale, pass } = options;
+/** The passes of a case, to be called once, in order. */
+interface Passes {
+  gpu: Gpu;
+  forward: () => void;
+  backward: (() => void) | undefined;
+  /** Reads the loss. */
+  loss: () => Promise<number>;
+}
+
+/** Opens the device, makes random operands, and gives everything back behind the body. */
+async function withPasses<Result>(
+  { codes, dimensions, tokens, scale, pass }: QuantizerCase,
+  body: (passes: Passes) => Promise<Result>,
+): Promise<Result> {
   using gpu = await Gpu.open();
   const context = new ModuleContext(gpu, 1);
   using codebook = context.parameter([codes, dimensions], {
@@ -86,20 +95,62 @@ export async function runQuantizer(options: QuantizerCase): Promise<QuantizerRep
   using tape = new Tape(gpu, { record: pass === "both" });
   const z = tape.constant(latents);
   let loss: Tensor | undefined;
-  const forward = await measure(gpu, () => {
-    const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
-    loss = add(quantLoss, entropyLoss!);
-    tape.retain(loss);
+  return await body({
+    gpu,
+    forward: () => {
+      const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
+      loss = add(quantLoss, entropyLoss!);
+      tape.retain(loss);
+    },
+    backward: pass === "both"
+      ? () => void tape.grad(loss!, [z, codebook], { last: true })
+      : undefined,
+    loss: async () => (await loss!.read())[0] ?? NaN,
   });
-  const backward = pass === "both"
-    ? await measure(gpu, () => tape.grad(loss!, [z, codebook], { last: true }))
-    : undefined;
-  return {
-    forward,
-    ...(backward && { backward }),
-    loss: (await loss!.read())[0] ?? NaN,
-    memoryMiB: await peakMemoryMiB(),
-  };
+}
+
+/**
+ * Runs a case once, on new random numbers. For its memory to count, it must be the first of its process.
+ *
+ * @param options The case.
+ * @returns What it took, compilation of the kernels included.
+ */
+export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
+  return await withPasses(options, async ({ gpu, loss, ...passes }) => {
+    const forward = await measure(gpu, passes.forward);
+    const backward = passes.backward && await measure(gpu, passes.backward);
+    return {
+      forward,
+      ...(backward && { backward }),
+      loss: await loss(),
+      memoryMiB: await peakMemoryMiB(),
+    };
+  });
+}
+
+/**
+ * Runs a case once and measures every dispatch.
+ *
+ * @param options The case.
+ * @returns For each pass, a table of its kernels.
+ * @throws {GpuError} If the adapter cannot measure.
+ */
+export async function profileQuantizer(options: QuantizerCase): Promise<string> {
+  return await withPasses(options, async ({ gpu, forward, backward }) => {
+    const peaks = await measurePeaks(
+      gpu,
+      async (record) => (await measureTime(gpu, record)).ms,
+    );
+    const tables: string[] = [];
+    for (const [name, pass] of [["forward", forward], ["backward", backward]] as const) {
+      if (!pass) continue;
+      gpu.startProfile();
+      pass();
+      const context = { adapter: gpu.adapter.name, peaks, steps: 1 };
+      tables.push(`${name}\n${profileTable(await gpu.finishProfile(), context)}`);
+    }
+    return tables.join("\n\n");
+  });
 }
 
 /**

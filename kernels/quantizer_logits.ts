@@ -234,6 +234,7 @@ function multiplyCodes(
       params: forwardParams(bandParams(operands, tokens, band)),
       constants: { THREADS: threads },
       workgroups: tokens.shares.workgroups,
+      work: { bytes: 16 * rows * bandQuads(codes) },
     });
   }
   if (texels) gpu.release(texels);

@@ -182,6 +182,11 @@ function passParams(pass: GradientPass): Required<BackwardParams> {
   });
 }
 
+/** Vectors that are read or written once: for profiles. */
+function passBytes({ rows, plan, band }: GradientPass, times: number): number {
+  return 16 * rows * bandQuads(plan.bands[band]!) * times;
+}
+
 /** The weights of a band's codes. Without entropies they are not read, but something must be bound. */
 function bandWeights({ plan, band, entropy, rowStatistics }: GradientPass): Slice {
   const codes = plan.bands[band]!;
@@ -211,6 +216,7 @@ export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void
     params: passParams(pass),
     constants: passConstants(pass),
     workgroups: shares.workgroups,
+    work: { bytes: passBytes(pass, pass.straightThrough ? 2 : 1) },
   });
 }
 
@@ -236,6 +242,7 @@ export function differentiateLogits(gpu: Gpu, pass: GradientPass, rowSums: Slice
     params: passParams(pass),
     constants: passConstants(pass),
     workgroups: shares.workgroups,
+    work: { bytes: passBytes(pass, pass.straightThrough ? 3 : 2) },
   });
 }
 

@@ -99,7 +99,7 @@ function passOf(
     rows: part.count,
     plan,
     band,
-    shares: rowShares(gpu, part.count, plan),
+    shares: rowShares(gpu, rows, plan),
     inverseTemperature: 1 / (options.entropyTemperature ?? 1),
     logits: bandLogits(plan, { rows, logits: block.logits }, band, part),
     bases: sliceRows(options.bases, tokens, 4 * plan.bands.length),
@@ -120,7 +120,7 @@ function passRanges(gpu: Gpu, { plan }: QuantizerGradientsOptions, rows: number)
 function sumOverCodes(gpu: Gpu, options: QuantizerGradientsOptions, block: GradientBlock): void {
   const { plan, dimensions, dzq } = options;
   for (const part of passRanges(gpu, options, block.range.count)) {
-    const { parts } = rowShares(gpu, part.count, plan);
+    const { parts } = rowShares(gpu, block.range.count, plan);
     const allParts = plan.bands.length * parts;
     const partials = gpu.acquire(8 * allParts * part.count, "partial sums over the codes");
     const tokens = { start: block.range.start + part.start, count: part.count };

@@ -12,6 +12,7 @@ import {
   bandQuads,
   type LogitPlan,
   type QuantizerSize,
+  rowGroups,
   ROWS_A_STEP,
   type RowShares,
   rowShares,
@@ -130,7 +131,7 @@ interface Tokens extends LogitBlock {
   part: RowRange;
   /** Which of all. */
   tokens: RowRange;
-  /** How their rows are divided. */
+  /** How rows of the block are divided. */
   shares: RowShares;
 }
 
@@ -157,11 +158,11 @@ export function computeLogits(
   for (const part of tokenRanges(gpu, block.range.count, { vector: 4 * dimensions, scratch })) {
     const { count } = part;
     const tokens = { start: block.range.start + part.start, count };
-    const some = { ...block, part, tokens, shares: rowShares(gpu, count, plan) };
+    const some = { ...block, part, tokens, shares };
     const bases = sliceRows(statistics.bases, tokens, 4 * bandCount);
     const maxima = gpu.acquire(4 * count, "largest logits of a quantizer's tokens");
     const partials = gpu.acquire(
-      count * bandCount * some.shares.parts * STATISTICS_BYTES,
+      count * bandCount * shares.parts * STATISTICS_BYTES,
       "statistics of tokens",
     );
     multiplyCodes(gpu, operands, some, { maxima, partials, bases });
@@ -233,7 +234,7 @@ function multiplyCodes(
       buffers: { differing: logits, partials },
       params: forwardParams(bandParams(operands, tokens, band)),
       constants: { THREADS: threads },
-      workgroups: tokens.shares.workgroups,
+      workgroups: [tokens.shares.count, rowGroups(plan, rows)],
       work: { bytes: 16 * rows * bandQuads(codes) },
     });
   }
@@ -283,7 +284,7 @@ function subtractMaxima(
         inverseTemperature,
       }),
       constants: { THREADS: plan.threads },
-      workgroups: shares.workgroups,
+      workgroups: [shares.count, rowGroups(plan, tokens.count)],
     });
   }
   gpu.run(quantizerKernel, "finishRows", {

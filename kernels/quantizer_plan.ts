@@ -74,7 +74,7 @@ export function logitPlan(
   const { rowLanes = software ? 1 : threads } = lanes;
   // So many rows of any number of words begin at an aligned offset.
   const step = gpu.offsetAlignment / 4;
-  const bands = bandsOf(gpu, size, { most: bandCodes, step });
+  const bands = bandsOf(gpu, size, { bandCodes, step });
   const stride = strideOf(bands, gpu.offsetAlignment / 16);
   const most = Math.min(MOST_ROWS, byteBudget / (16 * stride * bands.length));
   const equal = size.rows / Math.ceil(size.rows / Math.max(1, most));
@@ -93,15 +93,15 @@ export function logitPlan(
   return { threads, rowLanes, bands, stride, blocks, kept };
 }
 
-/** Bands of equal size but for the last, no larger than a binding. */
+/** Bands of equal size but for the last, multiples of `step` codes, none larger than a binding. */
 function bandsOf(
   gpu: Gpu,
   size: QuantizerSize,
-  { most, step }: Record<string, number>,
+  { bandCodes, step }: { bandCodes: number; step: number },
 ): RowRange[] {
   const { codes } = size;
-  const count = Math.ceil(codes / Math.min(most!, codeRanges(gpu, size)[0]!.count));
-  const each = Math.ceil(codes / count / step!) * step!;
+  const most = Math.min(bandCodes, codeRanges(gpu, size)[0]!.count);
+  const each = Math.ceil(codes / Math.ceil(codes / most) / step) * step;
   return Array.from({ length: Math.ceil(codes / each) }, (_, band) => ({
     start: band * each,
     count: Math.min(each, codes - band * each),
@@ -244,8 +244,6 @@ export function sharesOf(
 export interface RowShares extends Shares {
   /** Parts of a row of a band: lanes that share it. */
   parts: number;
-  /** Workgroups: those that share rows, and those of different rows. */
-  workgroups: readonly [number, number];
 }
 
 /**
@@ -261,8 +259,19 @@ export function rowShares(
   rows: number,
   { bands, threads, rowLanes }: Pick<LogitPlan, "bands" | "threads" | "rowLanes">,
 ): RowShares {
-  const groups = Math.ceil(rows * rowLanes / threads);
+  const groups = rowGroups({ threads, rowLanes }, rows);
   const step = QUADS_A_STEP * rowLanes;
   const { count, span } = sharesOf(gpu, { count: bandQuads(bands[0]!), step, groups });
-  return { count, span, parts: count * rowLanes, workgroups: [count, groups] };
+  return { count, span, parts: count * rowLanes };
+}
+
+/**
+ * Counts the workgroups that take a share of all rows of a band.
+ *
+ * @param lanes How lanes divide them.
+ * @param rows Rows.
+ * @returns Workgroups of different rows.
+ */
+export function rowGroups({ threads, rowLanes }: LogitLanes, rows: number): number {
+  return Math.ceil(rows * rowLanes / threads);
 }

@@ -9,6 +9,7 @@ import {
   codeRanges,
   type LogitPlan,
   type QuantizerSize,
+  rowGroups,
   type RowShares,
   tokenRanges,
 } from "./quantizer_plan.ts";
@@ -215,7 +216,7 @@ export function sumTerms(gpu: Gpu, pass: GradientPass, partialSums: Slice): void
     },
     params: passParams(pass),
     constants: passConstants(pass),
-    workgroups: shares.workgroups,
+    workgroups: [shares.count, rowGroups(pass.plan, pass.rows)],
     work: { bytes: passBytes(pass, pass.straightThrough ? 2 : 1) },
   });
 }
@@ -241,7 +242,7 @@ export function differentiateLogits(gpu: Gpu, pass: GradientPass, rowSums: Slice
     },
     params: passParams(pass),
     constants: passConstants(pass),
-    workgroups: shares.workgroups,
+    workgroups: [shares.count, rowGroups(pass.plan, pass.rows)],
     work: { bytes: passBytes(pass, pass.straightThrough ? 3 : 2) },
   });
 }

@@ -17,5 +17,5 @@ gpuTest("measurePeaks() divides the work of its kernels by their time", async (g
   assertEquals(peaks.readGigabytes, peaks.gigabytes);
   // Copies and reads of buffers and, where kernels read textures, of these too.
   const sources = gpu.leastTexelBytes < Infinity ? 2 : 1;
-  assertEquals(recorded, 8 + sources * (7 + 7));
+  assertEquals(recorded, 8 + sources * (8 + 8));
 });

@@ -40,7 +40,8 @@ gpuTest(
   "the quantizer's bench prints a line a pass, and refuses what it does not know",
   async () => {
     const { text } = await bench("--pass", "forward");
-    assertEquals(text.trim().split("\n").length, 2, text);
+    assertEquals(text.trim().split("\n").length, 3, text);
+    assert(/again in the process.* % of a product/.test(text), text);
     const refused = await bench("--pass", "backward");
     assert(!refused.success && refused.error.includes("found backward"), refused.error);
     const profile = await bench("--profile");

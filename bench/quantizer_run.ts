@@ -9,7 +9,8 @@ import { quantize } from "../nn/quantizer.ts";
 import { Tape } from "../nn/tape.ts";
 import type { Tensor } from "../nn/tensor.ts";
 import { profileTable } from "../train/profile_report.ts";
-import { measureTime } from "./rate.ts";
+import { linearPasses } from "./matmul_bench.ts";
+import { measureRate, measureTime } from "./rate.ts";
 
 /** What is quantized. */
 export interface QuantizerCase {
@@ -43,7 +44,19 @@ export interface QuantizerReport {
   loss: number;
   /** Peak resident memory of the process. */
   memoryMiB: number;
+  /** The same again in the process, all kernels compiled and all memory touched, and a large product. Ours alone. */
+  again?: {
+    /** The forward. */
+    forward: Duration;
+    /** The backward, if there was one. */
+    backward?: Duration;
+    /** Billions of operations a second of a product of {@linkcode LARGE_PRODUCT}, by wall clock and by processor time. */
+    matmul: { wall: number; processor: number };
+  };
 }
+
+/** Rows, inputs and outputs of the product that the quantizer's are measured against. */
+const LARGE_PRODUCT = [1024, 1024, 1024] as const;
 
 /** Peak resident memory of this process, as Linux counts it. */
 async function peakMemoryMiB(): Promise<number> {
@@ -68,8 +81,7 @@ async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
 }
 
 /** The passes of a case, to be called once, in order. */
-interface Passes {
-  gpu: Gpu;
+interface Passes extends Disposable {
   forward: () => void;
   backward: (() => void) | undefined;
   /** Reads the loss. */
@@ -77,9 +89,9 @@ interface Passes {
 }
 
 /** Opens the device, makes random operands, and gives everything back behind the body. */
-async function withPasses<Result>(
+async function withOperands<Result>(
   { codes, dimensions, tokens, scale, pass }: QuantizerCase,
-  body: (passes: Passes) => Promise<Result>,
+  body: (gpu: Gpu, open: () => Passes) => Promise<Result>,
 ): Promise<Result> {
   using gpu = await Gpu.open();
   const context = new ModuleContext(gpu, 1);
@@ -92,57 +104,83 @@ async function withPasses<Result>(
     standardDeviation: scale,
   });
   await gpu.settle();
-  using tape = new Tape(gpu, { record: pass === "both" });
-  const z = tape.constant(latents);
-  let loss: Tensor | undefined;
-  return await body({
-    gpu,
-    forward: () => {
-      const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
-      loss = add(quantLoss, entropyLoss!);
-      tape.retain(loss);
-    },
-    backward: pass === "both"
-      ? () => void tape.grad(loss!, [z, codebook], { last: true })
-      : undefined,
-    loss: async () => (await loss!.read())[0] ?? NaN,
-  });
-}
-
-/**
- * Runs a case once, on new random numbers. For its memory to count, it must be the first of its process.
- *
- * @param options The case.
- * @returns What it took, compilation of the kernels included.
- */
-export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
-  return await withPasses(options, async ({ gpu, loss, ...passes }) => {
-    const forward = await measure(gpu, passes.forward);
-    const backward = passes.backward && await measure(gpu, passes.backward);
+  return await body(gpu, () => {
+    const tape = new Tape(gpu, { record: pass === "both" });
+    const z = tape.constant(latents);
+    let loss: Tensor | undefined;
     return {
-      forward,
-      ...(backward && { backward }),
-      loss: await loss(),
-      memoryMiB: await peakMemoryMiB(),
+      forward: () => {
+        const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
+        loss = add(quantLoss, entropyLoss!);
+        tape.retain(loss);
+      },
+      backward: pass === "both"
+        ? () => void tape.grad(loss!, [z, codebook], { last: true })
+        : undefined,
+      loss: async () => (await loss!.read())[0] ?? NaN,
+      [Symbol.dispose]: () => tape[Symbol.dispose](),
     };
   });
 }
 
+async function measurePasses(
+  gpu: Gpu,
+  passes: Passes,
+): Promise<Pick<QuantizerReport, "forward" | "backward">> {
+  const forward = await measure(gpu, passes.forward);
+  const backward = passes.backward && await measure(gpu, passes.backward);
+  return { forward, ...(backward && { backward }) };
+}
+
 /**
- * Runs a case once and measures every dispatch.
+ * Runs a case on new random numbers, and then again. For its memory to count, it must be the first of its process.
+ *
+ * @param options The case.
+ * @returns What it took, compilation of the kernels included, and what it took when it ran again.
+ */
+export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
+  return await withOperands(options, async (gpu, open) => {
+    const first = async (): Promise<QuantizerReport> => {
+      using passes = open();
+      const durations = await measurePasses(gpu, passes);
+      return { ...durations, loss: await passes.loss(), memoryMiB: await peakMemoryMiB() };
+    };
+    const again = async (): Promise<Required<QuantizerReport>["again"]> => {
+      using passes = open();
+      const durations = await measurePasses(gpu, passes);
+      using product = linearPasses(gpu, LARGE_PRODUCT);
+      const { gflops, quietGflops } = await measureRate(
+        gpu,
+        product.operations,
+        product.record.forward!,
+      );
+      return { ...durations, matmul: { wall: gflops, processor: quietGflops } };
+    };
+    return { ...await first(), again: await again() };
+  });
+}
+
+/**
+ * Runs a case twice and measures every dispatch of the second time.
  *
  * @param options The case.
  * @returns For each pass, a table of its kernels.
  * @throws {GpuError} If the adapter cannot measure.
  */
 export async function profileQuantizer(options: QuantizerCase): Promise<string> {
-  return await withPasses(options, async ({ gpu, forward, backward }) => {
+  return await withOperands(options, async (gpu, open) => {
     const peaks = await measurePeaks(
       gpu,
       async (record) => (await measureTime(gpu, record)).ms,
     );
+    {
+      using passes = open();
+      await measurePasses(gpu, passes);
+    }
+    using passes = open();
     const tables: string[] = [];
-    for (const [name, pass] of [["forward", forward], ["backward", backward]] as const) {
+    for (const name of ["forward", "backward"] as const) {
+      const pass = passes[name];
       if (!pass) continue;
       gpu.startProfile();
       pass();

@@ -11,20 +11,12 @@ struct Statistics {
 // arithmetic takes CPUs a hundred times as long.
 const NOTHING = -60.0;
 
-// e^x for x that is at most slightly positive, within about 2 units in the last place; 0 below NOTHING. A driver's exp may be off by
-// 4e-6, which 1 / T amplifies. x = n log(2) + r with |r| <= log(2) / 2, and the Taylor series of e^r to r^7.
+// e^x for x that is at most slightly positive, so that its power of two is 1; 0 below NOTHING.
 fn decay(x: vec4f) -> vec4f {
-  let y = max(x, vec4f(-64.0));
-  let n = round(y * 1.44269504);
-  let power = vec4i(n);
-  // log(2) in two parts, the first short enough for n times it to be exact. Two names for n, since Mesa would join the products.
-  let r = fma(vec4f(power), vec4f(2.12194440e-4), fma(n, vec4f(-0.693359375), y));
-  var p = fma(r, vec4f(1.98412698e-4), vec4f(1.38888889e-3));
-  p = fma(p, r, vec4f(8.33333333e-3));
-  p = fma(p, r, vec4f(4.16666667e-2));
-  p = fma(p, r, vec4f(1.66666667e-1));
-  p = fma(p, r, vec4f(0.5));
-  return select(fma(p * r, r, r) + 1.0, vec4f(), x < vec4f(NOTHING)) * bitcast<vec4f>(vec4u(power + 127) << vec4u(23u));
+  // Without the bound, some of what is not taken would be denormal on the way.
+  let z = max(x, vec4f(-64.0));
+  let y = vec4f(expOfNegative(z.x), expOfNegative(z.y), expOfNegative(z.z), expOfNegative(z.w));
+  return select(y, vec4f(), x < vec4f(NOTHING));
 }
 
 // What a lane walks of a row of a band: every `rowLanes`th vector from `first` on. A workgroup has as many rows as its lanes allow; as many

@@ -7,6 +7,7 @@
 import { parseArgs } from "@std/cli/parse-args";
 import {
   type Duration,
+  LARGE_PRODUCTS,
   operationsOf,
   profileQuantizer,
   type QuantizerCase,
@@ -31,7 +32,7 @@ Usage: deno run -A --preload tools/gpu_env.ts bench/quantizer_bench.ts [OPTIONS]
   --help               show this text
 
 Prints seconds, GFLOP/s and peak memory of a process's first run, compilation included, and seconds and GFLOP/s of
-its second one, with the share of what a product of 1024^3 reaches in the process. With --pytorch the runs alternate, and ratios are printed: ours
+its second one, with the shares of what large products reach in the process. With --pytorch the runs alternate, and ratios are printed: ours
 divided by the reference's, by wall clock and by processor time, which other jobs lengthen less.`;
 
 /** Runs a command that prints a report as its last line. */
@@ -64,8 +65,8 @@ interface BestDurations {
 interface Best extends BestDurations {
   memoryMiB: number;
   losses: number[];
-  /** Ours alone: of the second time in a process, and the best rates of its large product, in GFLOP/s. */
-  again?: BestDurations & { matmul: Duration };
+  /** Ours alone: of the second time in a process, and the best rates of its large products, in GFLOP/s. */
+  again?: BestDurations & { products: Duration[] };
 }
 
 function bestDurations(
@@ -98,10 +99,10 @@ function bestOf(reports: readonly QuantizerReport[]): Best {
     ...(again.length > 0 && {
       again: {
         ...bestDurations(again),
-        matmul: {
-          wall: best(again.map(({ matmul }) => matmul.wall)),
-          processor: best(again.map(({ matmul }) => matmul.processor)),
-        },
+        products: LARGE_PRODUCTS.map((_, i) => ({
+          wall: best(again.map(({ products }) => products[i]!.wall)),
+          processor: best(again.map(({ products }) => products[i]!.processor)),
+        })),
       },
     }),
   };
@@ -160,15 +161,18 @@ async function bench(
       } by processors), ${ours.memoryMiB} MiB`,
     );
     if (ours.again) {
-      const { matmul } = ours.again;
+      const { products: large } = ours.again;
       const again = pick(ours.again);
-      const share = (seconds: number, gflops: number): string =>
-        `${rate(seconds)} GFLOP/s, ${
-          (products * operations.product / seconds / 1e7 / gflops).toFixed(0)
-        } % of a product of 1024^3`;
+      const share = (seconds: number, pickRate: (rate: Duration) => number): string => {
+        const gflops = products * operations.product / seconds / 1e9;
+        const shares = LARGE_PRODUCTS.map((sizes, i) =>
+          `${(100 * gflops / pickRate(large[i]!)).toFixed(0)} % of ${sizes.join("x")}`
+        );
+        return `${gflops.toFixed(1)} GFLOP/s, ${shares.join(", ")}`;
+      };
       console.log(
-        `${format("  again in the process", again)}, ${share(again.wall, matmul.wall)} (${
-          share(again.processor / navigator.hardwareConcurrency, matmul.processor)
+        `${format("  again in the process", again)}, ${share(again.wall, ({ wall }) => wall)} (${
+          share(again.processor / navigator.hardwareConcurrency, ({ processor }) => processor)
         } by processors)`,
       );
     }

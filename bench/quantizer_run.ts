@@ -44,19 +44,19 @@ export interface QuantizerReport {
   loss: number;
   /** Peak resident memory of the process. */
   memoryMiB: number;
-  /** The same again in the process, all kernels compiled and all memory touched, and a large product. Ours alone. */
+  /** The same again in the process, all kernels compiled and all memory touched, and large products. Ours alone. */
   again?: {
     /** The forward. */
     forward: Duration;
     /** The backward, if there was one. */
     backward?: Duration;
-    /** Billions of operations a second of a product of {@linkcode LARGE_PRODUCT}, by wall clock and by processor time. */
-    matmul: { wall: number; processor: number };
+    /** Billions of operations a second of each of {@linkcode LARGE_PRODUCTS}, by wall clock and by processor time. */
+    products: { wall: number; processor: number }[];
   };
 }
 
-/** Rows, inputs and outputs of the product that the quantizer's are measured against. */
-const LARGE_PRODUCT = [1024, 1024, 1024] as const;
+/** Rows, inputs and outputs of the products that the quantizer's are measured against. */
+export const LARGE_PRODUCTS = [[1024, 1024, 1024], [2048, 256, 16384]] as const;
 
 /** Peak resident memory of this process, as Linux counts it. */
 async function peakMemoryMiB(): Promise<number> {
@@ -148,13 +148,17 @@ export async function runQuantizer(options: QuantizerCase): Promise<QuantizerRep
     const again = async (): Promise<Required<QuantizerReport>["again"]> => {
       using passes = open();
       const durations = await measurePasses(gpu, passes);
-      using product = linearPasses(gpu, LARGE_PRODUCT);
-      const { gflops, quietGflops } = await measureRate(
-        gpu,
-        product.operations,
-        product.record.forward!,
-      );
-      return { ...durations, matmul: { wall: gflops, processor: quietGflops } };
+      const products = [];
+      for (const sizes of LARGE_PRODUCTS) {
+        using product = linearPasses(gpu, sizes);
+        const { gflops, quietGflops } = await measureRate(
+          gpu,
+          product.operations,
+          product.record.forward!,
+        );
+        products.push({ wall: gflops, processor: quietGflops });
+      }
+      return { ...durations, products };
     };
     return { ...await first(), again: await again() };
   });

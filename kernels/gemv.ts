@@ -84,6 +84,9 @@ export interface GemvOptions {
   variant?: "windows" | "registers" | "workgroup";
 }
 
+/** Storage buffers of the kernel that also normalizes its rows: more than WebGPU promises. */
+const NORM_BINDINGS = 9;
+
 /**
  * Tells whether {@linkcode gemv} computes a product, and faster than tiles do.
  *
@@ -102,7 +105,8 @@ export function servesGemv(gpu: Gpu, options: GemvOptions): boolean {
   const variant = variantFor(gpu, options);
   const vectors = variant === "workgroup" ? 4 : lanesVectors(weight);
   return rows >= 1 && rows <= MOST_GEMV_ROWS && outputs >= 1 && inputs % vectors === 0 &&
-    (variant === "texels" || !norm) &&
+    (!norm ||
+      variant === "texels" && gpu.limits.maxStorageBuffersPerShaderStage >= NORM_BINDINGS) &&
     others.every(({ half, bytes, offsetBytes }) =>
       !half && bytes <= gpu.maxBindingBytes && offsetBytes % gpu.offsetAlignment === 0
     );

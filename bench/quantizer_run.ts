@@ -81,17 +81,20 @@ async function measure(gpu: Gpu, body: () => void): Promise<Duration> {
 }
 
 /** The passes of a case, to be called once, in order. */
-interface Passes extends Disposable {
+interface Passes {
   forward: () => void;
   backward: (() => void) | undefined;
   /** Reads the loss. */
   loss: () => Promise<number>;
 }
 
+/** Lets a body call the passes on a tape of their own. */
+type WithPasses = <Result>(body: (passes: Passes) => Promise<Result>) => Promise<Result>;
+
 /** Opens the device, makes random operands, and gives everything back behind the body. */
 async function withOperands<Result>(
   { codes, dimensions, tokens, scale, pass }: QuantizerCase,
-  body: (gpu: Gpu, open: () => Passes) => Promise<Result>,
+  body: (gpu: Gpu, withPasses: WithPasses) => Promise<Result>,
 ): Promise<Result> {
   using gpu = await Gpu.open();
   const context = new ModuleContext(gpu, 1);
@@ -104,11 +107,11 @@ async function withOperands<Result>(
     standardDeviation: scale,
   });
   await gpu.settle();
-  return await body(gpu, () => {
-    const tape = new Tape(gpu, { record: pass === "both" });
+  return await body(gpu, async (callPasses) => {
+    using tape = new Tape(gpu, { record: pass === "both" });
     const z = tape.constant(latents);
     let loss: Tensor | undefined;
-    return {
+    return await callPasses({
       forward: () => {
         const { quantLoss, entropyLoss } = quantize(z, codebook, { useEntropyLoss: true });
         loss = add(quantLoss, entropyLoss!);
@@ -118,8 +121,7 @@ async function withOperands<Result>(
         ? () => void tape.grad(loss!, [z, codebook], { last: true })
         : undefined,
       loss: async () => (await loss!.read())[0] ?? NaN,
-      [Symbol.dispose]: () => tape[Symbol.dispose](),
-    };
+    });
   });
 }
 
@@ -139,28 +141,24 @@ async function measurePasses(
  * @returns What it took, compilation of the kernels included, and what it took when it ran again.
  */
 export async function runQuantizer(options: QuantizerCase): Promise<QuantizerReport> {
-  return await withOperands(options, async (gpu, open) => {
-    const first = async (): Promise<QuantizerReport> => {
-      using passes = open();
-      const durations = await measurePasses(gpu, passes);
-      return { ...durations, loss: await passes.loss(), memoryMiB: await peakMemoryMiB() };
-    };
-    const again = async (): Promise<Required<QuantizerReport>["again"]> => {
-      using passes = open();
-      const durations = await measurePasses(gpu, passes);
-      const products = [];
-      for (const sizes of LARGE_PRODUCTS) {
-        using product = linearPasses(gpu, sizes);
-        const { gflops, quietGflops } = await measureRate(
-          gpu,
-          product.operations,
-          product.record.forward!,
-        );
-        products.push({ wall: gflops, processor: quietGflops });
-      }
-      return { ...durations, products };
-    };
-    return { ...await first(), again: await again() };
+  return await withOperands(options, async (gpu, withPasses) => {
+    const first = await withPasses(async (passes) => ({
+      ...await measurePasses(gpu, passes),
+      loss: await passes.loss(),
+      memoryMiB: await peakMemoryMiB(),
+    }));
+    const again = await withPasses((passes) => measurePasses(gpu, passes));
+    const products = [];
+    for (const sizes of LARGE_PRODUCTS) {
+      using product = linearPasses(gpu, sizes);
+      const { gflops, quietGflops } = await measureRate(
+        gpu,
+        product.operations,
+        product.record.forward!,
+      );
+      products.push({ wall: gflops, processor: quietGflops });
+    }
+    return { ...first, again: { ...again, products } };
   });
 }
 
@@ -172,26 +170,24 @@ export async function runQuantizer(options: QuantizerCase): Promise<QuantizerRep
  * @throws {GpuError} If the adapter cannot measure.
  */
 export async function profileQuantizer(options: QuantizerCase): Promise<string> {
-  return await withOperands(options, async (gpu, open) => {
+  return await withOperands(options, async (gpu, withPasses) => {
     const peaks = await measurePeaks(
       gpu,
       async (record) => (await measureTime(gpu, record)).ms,
     );
-    {
-      using passes = open();
-      await measurePasses(gpu, passes);
-    }
-    using passes = open();
-    const tables: string[] = [];
-    for (const name of ["forward", "backward"] as const) {
-      const pass = passes[name];
-      if (!pass) continue;
-      gpu.startProfile();
-      pass();
-      const context = { adapter: gpu.adapter.name, peaks, steps: 1 };
-      tables.push(`${name}\n${profileTable(await gpu.finishProfile(), context)}`);
-    }
-    return tables.join("\n\n");
+    await withPasses((passes) => measurePasses(gpu, passes));
+    return await withPasses(async (passes) => {
+      const tables: string[] = [];
+      for (const name of ["forward", "backward"] as const) {
+        const pass = passes[name];
+        if (!pass) continue;
+        gpu.startProfile();
+        pass();
+        const context = { adapter: gpu.adapter.name, peaks, steps: 1 };
+        tables.push(`${name}\n${profileTable(await gpu.finishProfile(), context)}`);
+      }
+      return tables.join("\n\n");
+    });
   });
 }
 

@@ -31,9 +31,10 @@ Usage: deno run -A --preload tools/gpu_env.ts bench/quantizer_bench.ts [OPTIONS]
   --json               print JSON
   --help               show this text
 
-Prints seconds, GFLOP/s and peak memory of a process's first run, compilation included, and seconds and GFLOP/s of
-its second one, with the shares of what large products reach in the process. With --pytorch the runs alternate, and ratios are printed: ours
-divided by the reference's, by wall clock and by processor time, which other jobs lengthen less.`;
+Prints seconds, GFLOP/s and peak memory of a process's first run, compilation included, and seconds and GFLOP/s
+of its second one, with the shares of what large products reach in the process. With --pytorch the runs
+alternate, and ratios are printed: ours divided by the reference's, by wall clock and by processor time, which
+other jobs lengthen less.`;
 
 /** Runs a command that prints a report as its last line. */
 async function reportOf(command: string, args: string[]): Promise<QuantizerReport> {

@@ -101,7 +101,7 @@ function readKernel(form: Form, source: Source): Kernel {
  *
  * @param gpu The device.
  * @param time Measures the work that a function records, in milliseconds.
- * @param wantedBytes Length of the array, a power of two from 4 MiB on. Default: far more than a cache holds.
+ * @param wantedBytes Length of the array, a power of two from 128 KiB on. Default: far more than a cache holds.
  * @returns Its best rates.
  */
 export async function measureBandwidth(

@@ -184,8 +184,8 @@ function exactLines(
 }
 
 /**
- * Builds the WGSL text. A workgroup walks over outputs with the rows in registers, as `gemvSource` has it. For eight outputs the lanes
- * store their sums, then each of them adds up those of one output and stores the result.
+ * Builds the WGSL text. A workgroup walks over outputs with the rows in registers, as `gemvSource` has it. For a block of outputs
+ * the lanes store their sums, then each of them adds up those of every eighth output and stores the results.
  *
  * An f16 is unpacked by moving its bits to where an f32 has its sign, its last exponent bits and its first fraction bits: an f32 that
  * is 2^-112 times as large, for subnormal ones, too. That is exact but for infinities and NaN; where an exponent's first bit says that

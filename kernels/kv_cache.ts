@@ -6,11 +6,12 @@ import { defineKernel } from "./kernel.ts";
 import source from "./kv_cache.wgsl" with { type: "text" };
 import { cacheLanesIterations, cacheLanesKernel } from "./kv_cache_lanes.ts";
 import { requireIterations } from "./loop_limit.ts";
+import shared from "./kv_cache_shared.wgsl" with { type: "text" };
 import lanes from "./lanes.wgsl" with { type: "text" };
 import { elementBytes, type Slice, sliceRows, splitRows } from "./slice.ts";
 import special from "./special.wgsl" with { type: "text" };
 
-const kernel = defineKernel("kv_cache", common, special, lanes, source);
+const kernel = defineKernel("kv_cache", common, special, lanes, shared, source);
 
 /** Sizes of a cache and of the heads that look into it. */
 export interface CacheSizes {
@@ -89,20 +90,23 @@ export function attendWithCache(gpu: Gpu, options: CachedAttentionOptions): void
       value: sliceRows(value, range, bytes.cached),
       mixed: sliceRows(mixed, range, bytes.mixed),
     };
-    const params = { heads, "kv_heads": kvHeads, room, position, scale: 1 / Math.sqrt(headDim) };
+    const params = {
+      heads,
+      "kv_heads": kvHeads,
+      room,
+      position,
+      images: range.count,
+      scale: 1 / Math.sqrt(headDim),
+    };
+    const constants = { PACKS: packs, THREADS: threads };
     if (lane) {
-      const constants = { THREADS: threads };
-      gpu.run(cacheLanesKernel(packs), "attend", {
-        buffers,
-        params: { ...params, images: range.count },
-        constants,
-        workgroups: [Math.ceil(range.count * heads / threads)],
-      });
+      const workgroups = [Math.ceil(range.count * heads / threads)] as const;
+      gpu.run(cacheLanesKernel(packs), "attend", { buffers, params, constants, workgroups });
     } else {
       gpu.run(kernel, "attend", {
         buffers,
         params,
-        constants: { PACKS: packs, THREADS: threads, LANES: threads },
+        constants: { ...constants, LANES: threads },
         workgroups: [kvHeads, range.count],
       });
     }

@@ -1,31 +1,12 @@
 // One decoding step of attention: the new token's heads are turned, its key and value appended to a cache, and the cache attended to. The
 // cache alone may be f16.
 
-// Packs are four elements; a fused row is [query | key | value].
-struct Params { heads: u32, kv_heads: u32, room: u32, position: u32, scale: f32 }
-
-// Of a head.
-override PACKS: u32 = 16;
 // Keys whose scores are held at a time.
 const CHUNK = 256u;
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;           // (images, heads + 2 kv_heads, packs)
-@group(0) @binding(2) var<storage, read> table: array<vec4f>;         // (positions, packs): cosine, sine, cosine, sine
-@group(0) @binding(3) var<storage, read_write> key: array<Stored4>;   // (images, kv_heads, room, packs)
-@group(0) @binding(4) var<storage, read_write> value: array<Stored4>; // (images, kv_heads, room, packs)
-@group(0) @binding(5) var<storage, read_write> mixed: array<vec4f>;   // (images, heads, packs)
 
 var<workgroup> query: array<vec4f, PACKS>;
 var<workgroup> totals: array<vec4f, PACKS>;
 var<workgroup> scores: array<f32, CHUNK>;
-
-// A pack of the new token, turned by its position.
-fn turned(at: u32, pack: u32) -> vec4f {
-  let x = qkv[at + pack];
-  let angle = table[params.position * PACKS + pack];
-  return x * angle.xxzz + angle.yyww * vec4f(-x.y, x.x, -x.w, x.z);
-}
 
 // A workgroup an image and key head, for all query heads that look at it. LANES are all of its invocations.
 @compute @workgroup_size(THREADS)

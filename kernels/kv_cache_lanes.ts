@@ -3,6 +3,7 @@
 import common from "./common.wgsl" with { type: "text" };
 import { defineKernel, type Kernel } from "./kernel.ts";
 import { range } from "./matmul_form.ts";
+import shared from "./kv_cache_shared.wgsl" with { type: "text" };
 import special from "./special.wgsl" with { type: "text" };
 
 /** Tokens between two looks at the maximum of the scores. */
@@ -16,23 +17,7 @@ function cacheLanesSource(packs: number): string {
   const each = (text: (p: number) => string, join = "\n"): string =>
     range(packs).map(text).join(join);
   const tokens = range(TOKENS_EACH);
-  return `
-struct Params { heads: u32, kv_heads: u32, room: u32, position: u32, images: u32, scale: f32 }
-
-@group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<vec4f>;           // (images, heads + 2 kv_heads, packs)
-@group(0) @binding(2) var<storage, read> table: array<vec4f>;         // (positions, packs): cosine, sine, cosine, sine
-@group(0) @binding(3) var<storage, read_write> key: array<Stored4>;   // (images, kv_heads, room, packs)
-@group(0) @binding(4) var<storage, read_write> value: array<Stored4>; // (images, kv_heads, room, packs)
-@group(0) @binding(5) var<storage, read_write> mixed: array<vec4f>;   // (images, heads, packs)
-
-fn turned(at: u32, pack: u32) -> vec4f {
-  let x = qkv[at + pack];
-  let angle = table[params.position * ${packs}u + pack];
-  return x * angle.xxzz + angle.yyww * vec4f(-x.y, x.x, -x.w, x.z);
-}
-
-@compute @workgroup_size(THREADS)
+  return `@compute @workgroup_size(THREADS)
 fn attend(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @builtin(local_invocation_index) l: u32) {
   let i = flatIndex(w, n, l);
   if (i >= params.images * params.heads) { return; }
@@ -41,14 +26,14 @@ fn attend(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
   let group = params.heads / params.kv_heads;
   let kvHead = head / group;
   let row = image * (params.heads + 2u * params.kv_heads);
-  let cached = (image * params.kv_heads + kvHead) * params.room * ${packs}u;
-  let newest = cached + params.position * ${packs}u;
-  let keyRow = (row + params.heads + kvHead) * ${packs}u;
-  let valueRow = keyRow + params.kv_heads * ${packs}u;
+  let cached = (image * params.kv_heads + kvHead) * params.room * PACKS;
+  let newest = cached + params.position * PACKS;
+  let keyRow = (row + params.heads + kvHead) * PACKS;
+  let valueRow = keyRow + params.kv_heads * PACKS;
   var newKeys = 0.0;
   ${
     each((p) =>
-      `let q${p} = params.scale * turned((row + head) * ${packs}u, ${p}u);
+      `let q${p} = params.scale * turned((row + head) * PACKS, ${p}u);
   let k${p} = Stored4(turned(keyRow, ${p}u));
   let v${p} = Stored4(qkv[valueRow + ${p}u]);
   newKeys += dot(q${p}, vec4f(k${p}));
@@ -63,7 +48,7 @@ fn attend(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
   for (var first = 0u; first < params.position; first += ${TOKENS_EACH}u) {
     ${
     tokens.map((t) =>
-      `let token${t} = min(first + ${t}u, params.position - 1u) * ${packs}u + cached;
+      `let token${t} = min(first + ${t}u, params.position - 1u) * PACKS + cached;
     var score${t} = ${each((p) => `dot(q${p}, vec4f(key[token${t} + ${p}u]))`, " + ")};
     if (first + ${t}u >= params.position) { score${t} = -3.4e38; }`
     ).join("\n    ")
@@ -82,7 +67,7 @@ fn attend(@builtin(workgroup_id) w: vec3u, @builtin(num_workgroups) n: vec3u, @b
     )
   }
   }
-  ${each((p) => `mixed[i * ${packs}u + ${p}u] = total${p} / sum;`)}
+  ${each((p) => `mixed[i * PACKS + ${p}u] = total${p} / sum;`)}
 }
 `;
 }
@@ -98,7 +83,13 @@ const kernels = new Map<number, Kernel>();
 export function cacheLanesKernel(packs: number): Kernel {
   let kernel = kernels.get(packs);
   if (!kernel) {
-    kernel = defineKernel(`kv_cache_lanes_${packs}`, common, special, cacheLanesSource(packs));
+    kernel = defineKernel(
+      `kv_cache_lanes_${packs}`,
+      common,
+      special,
+      shared,
+      cacheLanesSource(packs),
+    );
     kernels.set(packs, kernel);
   }
   return kernel;

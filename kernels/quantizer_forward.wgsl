@@ -146,10 +146,10 @@ fn subtract(row: u32, quad: u32, end: u32, maximum: f32, sharpened: f32) -> vec4
   return counted(d, quad, end, sharpened);
 }
 
-// Turns logits into differences from the row's maximum, and sums up their exponentials, where one of the band is near it. Where the maximum is large, differences that
-// count at the entropy's temperature are sharpened, as 1 / T amplifies what f32 rounds off: at most `mostSharpened` a lane; where more
-// compete, none matters by itself. What only differences near 0 take part in stands in loops that mostly do nothing: a software adapter
-// skips no branches.
+// Turns logits into differences from the row's maximum, and sums up their exponentials, where one of the band is near it. Where the
+// maximum is large, differences that count at the entropy's temperature are sharpened, as 1 / T amplifies what f32 rounds off: at most
+// `mostSharpened` a lane; where more compete, none matters by itself. What only differences near 0 take part in stands in loops that mostly
+// do nothing: a software adapter skips no branches.
 @compute @workgroup_size(THREADS)
 fn differences(@builtin(workgroup_id) w: vec3u, @builtin(local_invocation_index) lane: u32) {
   let walk = walkOf(w, lane);

@@ -1,7 +1,7 @@
 /** The affine map of the last axis, and the module that owns its weight. @module */
 
 import { biasGradient } from "../kernels/bias_gradient.ts";
-import { gemv, servesGemv, servesTexels } from "../kernels/gemv.ts";
+import { gemv, servesGemv } from "../kernels/gemv.ts";
 import { matmul } from "../kernels/matmul.ts";
 import { type Initializer, Module, type ModuleContext } from "./module.ts";
 import { assertShape, type Operand, type Parameter, type Tensor } from "./tensor.ts";
@@ -57,7 +57,7 @@ export function linear(x: Tensor, affine: LinearAffine, addition: LinearAddition
     outputs,
   };
   if (!residual && servesGemv(gpu, fewRows)) {
-    gemv(gpu, servesTexels(gpu, fewRows) ? { ...fewRows, weight: tape.repeated(w) } : fewRows);
+    gemv(gpu, { ...fewRows, weight: tape.repeated(w, inputs) });
   } else {
     matmul(gpu, {
       a: { slice: x.storage },

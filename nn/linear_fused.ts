@@ -1,6 +1,6 @@
 /** Affine maps together with what follows them: one dispatch where rows are few and nothing is recorded, as in decoding. @module */
 
-import { gemv, type GemvOptions, servesGemv, servesTexels } from "../kernels/gemv.ts";
+import { gemv, type GemvOptions, servesGemv } from "../kernels/gemv.ts";
 import { addGated, type Modulation } from "./broadcast.ts";
 import { linear, type LinearAffine } from "./linear.ts";
 import type { RmsNorm } from "./row_norm.ts";
@@ -61,11 +61,10 @@ function productOfFewRows(
     return undefined;
   }
   const { pair } = options;
-  const texels = servesTexels(gpu, options);
   const product: GemvOptions = {
     ...options,
-    weight: texels ? tape.repeated(options.weight) : options.weight,
-    pair: pair && texels ? tape.repeated(pair) : pair,
+    weight: tape.repeated(options.weight, inputs),
+    pair: pair && tape.repeated(pair, inputs),
   };
   if ("norm" in x) {
     const { weight: normWeight, eps } = x.norm;

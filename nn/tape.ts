@@ -1,5 +1,6 @@
 /** The tape: owns the buffers of one step, records what ops did, and walks it backward. @module */
 
+import { servesTexels } from "../kernels/gemv.ts";
 import { cast } from "../kernels/cast.ts";
 import { fill, linearCombination } from "../kernels/elementwise.ts";
 import type { Gpu } from "../kernels/gpu.ts";
@@ -225,16 +226,17 @@ export class Tape implements Disposable {
   }
 
   /**
-   * Gives a weight as products of few rows read it where they read texels faster: from the second time on as a copy in a texture, on a
+   * Gives a weight as products of few rows read it where they read texels (see `servesTexels`): from the second time on as a copy in a texture, on a
    * tape that does not record, as long as the copies leave most of the memory.
    *
    * The copy stays until the tape closes, so the weight must not change meanwhile.
    *
    * @param weight The weight, f32 or f16.
+   * @param inputs Elements of its rows.
    * @returns The same elements, of the same type.
    */
-  repeated(weight: Slice): Slice {
-    if (this.recording || !this.gpu.adapter.software) return weight;
+  repeated(weight: Slice, inputs: number): Slice {
+    if (this.recording || !servesTexels(this.gpu, { weight, inputs })) return weight;
     const copy = this.#texels.get(weight);
     if (copy) return copy;
     const source = { ...weight, half: false };

@@ -276,15 +276,15 @@ gpuTest("Tape.repeated() copies a weight that is read again, while memory is lef
     const copies = gpu.adapter.software && byteBudget === Infinity;
     {
       using tape = new Tape(gpu, { record: false });
-      assertStrictEquals(tape.repeated(weight.storage), weight.storage);
-      const again = tape.repeated(weight.storage);
+      assertStrictEquals(tape.repeated(weight.storage, 64), weight.storage);
+      const again = tape.repeated(weight.storage, 64);
       assertEquals(again.texture !== undefined, copies);
-      assertStrictEquals(tape.repeated(weight.storage), again);
+      assertStrictEquals(tape.repeated(weight.storage, 64), again);
       assertEquals(gpu.stats().liveBytes > 2 * 2048, copies);
     }
     assertEquals(gpu.stats().liveBytes, 2048);
-    recording.repeated(weight.storage);
-    assertStrictEquals(recording.repeated(weight.storage), weight.storage);
+    recording.repeated(weight.storage, 64);
+    assertStrictEquals(recording.repeated(weight.storage, 64), weight.storage);
   }
 });
 
@@ -292,14 +292,14 @@ gpuTest("Tape.repeating() lets weights be copied when they are first read", (gpu
   using weight = new Parameter(gpu, [8, 64]);
   using other = new Parameter(gpu, [8, 64]);
   using tape = new Tape(gpu, { record: false });
-  const first = tape.repeating(() => tape.repeated(weight.storage));
+  const first = tape.repeating(() => tape.repeated(weight.storage, 64));
   assertEquals(first.texture !== undefined, gpu.adapter.software);
-  assertStrictEquals(tape.repeated(weight.storage), first);
+  assertStrictEquals(tape.repeated(weight.storage, 64), first);
   assertThrows(() =>
     tape.repeating(() => {
       throw new RangeError("a part that fails");
     }), RangeError);
-  assertStrictEquals(tape.repeated(other.storage), other.storage);
+  assertStrictEquals(tape.repeated(other.storage, 64), other.storage);
 });
 
 gpuTest(
